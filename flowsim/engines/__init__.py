@@ -1,0 +1,1 @@
+"""Engines: how the flow is integrated. One file or folder an engine."""

@@ -1,0 +1,354 @@
+"""One restart of the event-driven Taylor integrator: expand, step to the first event, switch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from flowsim.cells import TOUCH, Cells, select
+from flowsim.engines.piecewise import kernels
+from flowsim.engines.piecewise.groups import Groups
+from flowsim.engines.piecewise.roots import binomials
+from flowsim.engines.piecewise.state import State
+from flowsim.events import ALIVE, DEAD, ORIGIN, Event
+
+
+def taylor_order(rtol: float) -> int:
+    """Return the order that minimises work a unit of time (Jorba & Zou 2005, eq. 3.9)."""
+    return max(4, int(np.ceil(1.0 - 0.5 * np.log(rtol))))
+
+
+@dataclass(eq=False)
+class Cause:
+    """What ended a step before its natural length."""
+
+    what: str  # "margin", "sign", "slide", "dependent"
+    neurons: np.ndarray
+    plane: int = -1
+    side: int = 0
+
+
+@dataclass(eq=False)
+class Expansion:
+    """Taylor coefficients of one restart; the time is relative to it."""
+
+    active: np.ndarray
+    start: np.ndarray
+    members: np.ndarray
+    r: np.ndarray  # (order+1, n)
+    base: np.ndarray  # (groups, order+1, d)
+    D: np.ndarray  # (groups, order+1, d)
+    A: np.ndarray  # (columns, order+1)
+    W: np.ndarray  # (columns, order+1, d)
+    first: np.ndarray  # (groups+1,)
+
+    def residual(self, tau: float) -> np.ndarray:
+        """Return r(tau) (n,)."""
+        value = self.r[-1]
+        for c in self.r[-2::-1]:
+            value = value * tau + c
+        return value
+
+    def rates(self) -> np.ndarray:
+        """Return the minimal-norm ``||D||`` of each group."""
+        return np.linalg.norm(self.D[:, 0], axis=1)
+
+
+@dataclass(eq=False)
+class Integrator:
+    """The flow from one state on, restarted at every event.
+
+    Parameters
+    ----------
+    cells : Cells
+    state : State
+        Changed in place.
+    rtol : float
+        Local error of a step, relative to every neuron and to y.
+    frozen : bool
+        Keep ``r = y``.
+    time, tail : float
+        The present (scaled) time as an unevaluated sum.
+    """
+
+    cells: Cells
+    state: State
+    rtol: float
+    frozen: bool = False
+    time: float = 0.0
+    tail: float = 0.0
+    drift: float = 0.0
+    groups: Groups = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.order = taylor_order(self.rtol)
+        self._table = binomials(self.order)
+        m, n, d = len(self.state.z), self.cells.n, self.cells.d
+        p = self.order + 1
+        self._r = np.zeros((p, n))
+        self._base = np.empty((m, p, d))
+        self._D = np.empty((m, p, d))
+        self._A = np.empty((m, p))
+        self._W = np.empty((m, p, d))
+        self._AQ = np.empty((m, p))
+        self._Q = np.empty((m // (d + 2) + 1, d + 1, d + 1))  # only groups of more than d+1
+        self._first = np.zeros(m + 1, dtype=np.int64)
+        self._mask = np.empty(m, dtype=np.bool_)
+        self._speed = np.zeros(m)
+        self._plane_samples = np.argsort(self.cells.index, kind="stable").astype(np.int64)
+        counts = np.bincount(self.cells.index, minlength=self.cells.n_hyperplanes)
+        self._plane_start = np.append(0, np.cumsum(counts)).astype(np.int64)
+        plus, minus = self.cells.side_coefficients
+        moment = self.cells.orientation * self.cells.norms
+        self._moments = (plus * moment, minus * moment)
+        self.groups = Groups(self.cells, m)
+        for j in range(m):
+            if self.state.fate[j] == ALIVE:
+                self.groups.place(j, self.state.code[j], int(self.state.sign[j]))
+
+    # -- the start ------------------------------------------------------------------
+
+    def start(self) -> list[Event]:
+        """Select cells of neurons that start on hyperplanes; report ambiguous ones."""
+        state = self.state
+        self._settle_signs()
+        rows: list[Event] = []
+        r = self.residual()
+        for j in np.flatnonzero((state.fate == ALIVE) & ~np.all(state.code, axis=1)):
+            rows += [row for row in self._reselect(j, r) if row.kind != "pattern"]
+        off = self.cells.slope == 0.0 and (state.fate == ALIVE)
+        for j in np.flatnonzero(off):
+            if not np.any(self.cells.coefficients(state.code[j])) and np.all(state.code[j]):
+                state.fate[j] = DEAD
+                self.groups.remove(j)
+        return rows
+
+    def _settle_signs(self) -> None:
+        """A neuron that starts at a = 0 takes the sign that its own field gives it."""
+        state, r = self.state, self.residual()
+        for j in np.flatnonzero((state.z[:, 0] == 0.0) & (state.fate == ALIVE)):
+            growth = state.z[j, 1:] @ self.cells.field(r, state.code[j])
+            state.sign[j] = -1 if growth < 0.0 else 1
+            self.groups.place(j, state.code[j], int(state.sign[j]))
+
+    # -- expansion --------------------------------------------------------------------
+
+    def residual(self) -> np.ndarray:
+        """Return the residual of the present state, or y where it is frozen."""
+        if self.frozen:
+            return self.cells.y.copy()
+        active, start, members = self.groups.ordered()
+        r = np.empty(self.cells.n)
+        state = self.state
+        kernels.residual(
+            self.cells.X, self.cells.y, self.groups.coef, active, start, members,
+            state.z, state.mass, r,
+        )  # fmt: skip
+        return r
+
+    def expand(self) -> Expansion:
+        """Return the Taylor coefficients at the present state (views, valid until the next)."""
+        active, start, members = self.groups.ordered()
+        state, groups = self.state, self.groups
+        mass = state.mass
+        if self.frozen:
+            self._r[0] = self.cells.y
+        else:
+            kernels.residual(
+                self.cells.X, self.cells.y, groups.coef, active, start, members,
+                state.z, mass, self._r[0],
+            )  # fmt: skip
+        kernels.expand(
+            self.order, self.cells.X, self.cells.weight, self.frozen, groups.coef,
+            groups.projected, groups.projector, active, start, members, state.z, mass,
+            self._r, self._base, self._D, self._A, self._W, self._AQ, self._Q, self._first,
+        )  # fmt: skip
+        n_groups = len(active)
+        return Expansion(
+            active, start, members, self._r, self._base[:n_groups], self._D[:n_groups],
+            self._A, self._W, self._first[: n_groups + 1],
+        )  # fmt: skip
+
+    def natural_step(self, e: Expansion) -> float:
+        """Return the longest step within the tolerance."""
+        return kernels.step_size(
+            self.order, self.rtol, e.first, len(e.active), e.A, e.W, e.D, e.r, self.frozen
+        )
+
+    def speed(self, e: Expansion) -> float:
+        """Return ``||theta'||^2`` (scaled)."""
+        return kernels.speeds(
+            e.active, e.start, e.members, self.state.z, self.state.mass, e.D, self._speed
+        )
+
+    # -- one step ---------------------------------------------------------------------
+
+    def first_event(self, e: Expansion, h: float) -> tuple[float, Cause | None]:
+        """Return the length of the step and what ends it (None: its natural end)."""
+        state, groups, cells = self.state, self.groups, self.cells
+        tau, what, j, plane = kernels.first_event(
+            h, cells.X, cells.normals, state.code, e.active, e.start, e.members, state.z,
+            e.first, e.A, e.W, state.balance, state.sign, TOUCH, self._table,
+        )  # fmt: skip
+        cause = None
+        if what:
+            cause = Cause("margin" if what == 1 else "sign", np.array([j]), plane)
+        if np.any(groups.slide_count[e.active]):
+            tau_slide, q, which, side = kernels.slide_exit(
+                tau, cells.weight, *self._moments, self._plane_start, self._plane_samples,
+                e.active, e.start, e.members, state.sign, groups.slides, groups.slide_count,
+                groups.multipliers, e.r, e.base, cells.rounding(e.r[0]), self._table,
+            )  # fmt: skip
+            if q >= 0:
+                tau = tau_slide
+                block = e.members[e.start[q] : e.start[q + 1]].copy()
+                cause = Cause("slide", block, int(groups.slides[e.active[q], which]), int(side))
+        for q in np.flatnonzero(np.isin(e.active, list(groups.dependent))):
+            tau, cause = self._watch_dependent(e, int(q), tau, cause)
+        return tau, cause
+
+    def _watch_dependent(
+        self, e: Expansion, q: int, tau: float, cause: Cause | None
+    ) -> tuple[float, Cause | None]:
+        """Look whether a slide on dependent hyperplanes still holds at `tau`; bisect if not.
+
+        Its multipliers are not unique, so no polynomial tells; the minimal-norm element
+        over the hull of the neighbouring cells does.
+        """
+        j = e.members[e.start[q]]
+        code, sign = self.state.code[j], float(self.state.sign[j])
+        touched = np.flatnonzero(code == 0)
+        at_origin = not np.any(self.state.z[j, 1:])
+
+        def holds(x: float) -> bool:
+            chosen = select(
+                self.cells, e.residual(x), code, touched, sign, at_origin=at_origin
+            )
+            return chosen.fate == ALIVE and not np.any(chosen.code[touched])
+
+        if holds(tau):
+            return tau, cause
+        low, high = 0.0, tau
+        while True:
+            mid = 0.5 * (low + high)
+            if not low < mid < high:
+                break
+            low, high = (mid, high) if holds(mid) else (low, mid)
+        return high, Cause("dependent", e.members[e.start[q] : e.start[q + 1]].copy())
+
+    def advance(self, e: Expansion, tau: float) -> None:
+        """Move every neuron and the clock by `tau`."""
+        state, groups = self.state, self.groups
+        drift = kernels.advance(
+            tau, e.active, e.start, e.members, state.z, state.exponent, e.first, e.A, e.W,
+            groups.projected, groups.projector, state.balance, state.gap, state.gap_exponent,
+            state.sign,
+        )  # fmt: skip
+        self.drift = max(self.drift, drift)
+        # Neumaier's sum: many tiny steps on a long run must not blur event times.
+        total = self.time + tau
+        part = total - self.time
+        self.tail += (self.time - (total - part)) + (tau - part)
+        self.time = total + self.tail
+        self.tail -= self.time - total
+
+    # -- switching --------------------------------------------------------------------
+
+    def switch(self, cause: Cause) -> list[Event]:
+        """Move neurons to their new cells after a step that `cause` ended; return rows."""
+        state = self.state
+        rows: list[Event] = []
+        if cause.what == "slide":
+            for j in cause.neurons:
+                rows += self._leave_slide(j, cause.plane, cause.side)
+        forced: list[int] = []
+        if cause.what == "sign":
+            j = int(cause.neurons[0])
+            before = int(state.sign[j])
+            state.sign[j] = -before
+            rows.append(Event(self.time, "sign_change", j, -1, before, -before))
+            self.groups.place(j, state.code[j], -before)
+            if not np.all(state.code[j]):
+                forced.append(j)
+        elif cause.what == "margin":
+            j = int(cause.neurons[0])
+            state.fresh[j, cause.plane] = False
+            forced.append(j)
+        elif cause.what == "dependent":
+            forced += [int(j) for j in cause.neurons]
+        kernels.touching(
+            self.cells.normals, state.code, state.fate, state.fresh, state.z, TOUCH, self._mask
+        )
+        self._mask[forced] = True
+        hit = np.flatnonzero(self._mask)
+        if len(hit):
+            r = self.residual()
+            for j in hit:
+                plane = cause.plane if cause.what == "margin" and j == forced[0] else -1
+                rows += self._reselect(int(j), r, plane)
+        return rows
+
+    def _reselect(self, j: int, r: np.ndarray, plane: int = -1) -> list[Event]:
+        """Select neuron j's cell anew from the hyperplanes that it lies on."""
+        state, cells = self.state, self.cells
+        w = state.z[j, 1:]
+        before = state.code[j].copy()
+        at_origin = bool(np.linalg.norm(w) <= TOUCH)
+        on = (before == 0) | (np.abs(cells.normals @ w) <= TOUCH) | at_origin
+        if plane >= 0:
+            on[plane] = True
+        if at_origin:
+            w[:] = 0.0
+        touched = np.flatnonzero(on)
+        chosen = select(cells, r, before, touched, float(state.sign[j]), at_origin=at_origin)
+        was_origin = at_origin and not np.any(before)
+        state.code[j] = chosen.code
+        state.fate[j] = chosen.fate
+        state.fresh[j, touched] = True
+        if chosen.fate == ALIVE:
+            self.groups.place(j, chosen.code, int(state.sign[j]))
+            if self.groups.projected[self.groups.slot[j]]:
+                w[:] = self.groups.projector[self.groups.slot[j]] @ w
+        else:
+            self.groups.remove(j)
+        rows = self._pattern_rows(j, before, chosen.code)
+        if chosen.ambiguous:
+            rows.append(Event(self.time, "ambiguous", j))
+        if chosen.fate == DEAD:
+            rows.append(Event(self.time, "death", j))
+        elif chosen.fate == ORIGIN or (at_origin and not was_origin):
+            rows.append(Event(self.time, "origin", j))
+        return rows
+
+    def _leave_slide(self, j: int, plane: int, side: int) -> list[Event]:
+        state = self.state
+        before = state.code[j].copy()
+        state.code[j, plane] = side
+        state.fresh[j, plane] = True
+        self.groups.place(j, state.code[j], int(state.sign[j]))
+        return self._pattern_rows(j, before, state.code[j])
+
+    def _pattern_rows(self, j: int, before: np.ndarray, after: np.ndarray) -> list[Event]:
+        old, new = self.cells.sample_codes(before), self.cells.sample_codes(after)
+        return [
+            Event(self.time, "pattern", j, int(k), int(old[k]), int(new[k]))
+            for k in np.flatnonzero(old != new)
+        ]
+
+    def departure(self, e: Expansion, tau: float, threshold: float) -> float | None:
+        """Return the first time in the step at which ``||r - y|| = threshold ||y||``."""
+        y = self.cells.y
+        limit = threshold * np.linalg.norm(y)
+
+        def excess(x: float) -> float:
+            return float(np.linalg.norm(e.residual(x) - y) - limit)
+
+        if excess(tau) < 0.0:
+            return None
+        low, high = 0.0, tau
+        while low < (mid := 0.5 * (low + high)) < high:
+            low, high = (mid, high) if excess(mid) < 0.0 else (low, mid)
+        return high
+
+

@@ -1,0 +1,137 @@
+"""First-root isolation of polynomials in the Bernstein basis, compiled.
+
+A polynomial without a sign change among its Bernstein coefficients on an interval
+has no root there (Descartes' rule of signs); with one it has exactly one. De
+Casteljau subdivision, left half first, thus finds the *first* root: two crossings
+inside a step cannot hide each other.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+#: Subdivision stops at 2**-MAX_DEPTH of the interval: two roots closer are a touch.
+MAX_DEPTH = 48
+
+
+@njit(cache=True)
+def binomials(degree):  # pragma: no cover - compiled
+    """Return (degree+1, degree+1) Pascal triangle."""
+    table = np.zeros((degree + 1, degree + 1))
+    for i in range(degree + 1):
+        table[i, 0] = 1.0
+        for j in range(1, i + 1):
+            table[i, j] = table[i - 1, j - 1] + table[i - 1, j]
+    return table
+
+
+@njit(cache=True)
+def horner(c, x):  # pragma: no cover - compiled
+    """Evaluate ``sum_i c[i] x**i``."""
+    value = c[-1]
+    for i in range(c.shape[0] - 2, -1, -1):
+        value = value * x + c[i]
+    return value
+
+
+@njit(cache=True)
+def _bisect(c, low, high):  # pragma: no cover - compiled
+    """Refine a bracket with c(low) > 0 >= c(high) to the last bit (secant-guarded)."""
+    f_low, f_high = horner(c, low), horner(c, high)
+    if f_low <= 0.0:
+        return low
+    if f_high > 0.0:
+        return high
+    for iteration in range(200):
+        if iteration % 3 == 2 or f_low == f_high:
+            mid = 0.5 * (low + high)
+        else:
+            mid = low + (high - low) * (f_low / (f_low - f_high))
+        if not (low < mid < high):
+            mid = 0.5 * (low + high)
+            if not (low < mid < high):
+                break
+        f = horner(c, mid)
+        if f > 0.0:
+            low, f_low = mid, f
+        else:
+            high, f_high = mid, f
+            if f == 0.0:
+                break
+    return high
+
+
+@njit(cache=True)
+def first_root(c, table):  # pragma: no cover - compiled
+    """Return the smallest x in (0, 1] with ``c(x) <= 0`` given ``c(0) > 0``, or -1.
+
+    `c` (p+1,) are power coefficients scaled to the unit interval, `table` the
+    binomials of degree p or more.
+    """
+    p = c.shape[0] - 1
+    stack = np.empty((MAX_DEPTH + 2, p + 1))
+    start = np.empty(MAX_DEPTH + 2)
+    width = np.empty(MAX_DEPTH + 2)
+    for j in range(p + 1):
+        value = 0.0
+        for i in range(j + 1):
+            value += table[j, i] / table[p, i] * c[i]
+        stack[0, j] = value
+    start[0], width[0] = 0.0, 1.0
+    top = 0
+    smallest = 0.5**MAX_DEPTH
+    while top >= 0:
+        changes = 0
+        for j in range(p):
+            if (stack[top, j] > 0.0) != (stack[top, j + 1] > 0.0):
+                changes += 1
+        if changes == 0:
+            if stack[top, 0] <= 0.0:
+                return start[top]
+            top -= 1
+            continue
+        if changes == 1 and stack[top, p] <= 0.0:
+            return _bisect(c, start[top], start[top] + width[top])
+        if width[top] <= smallest:
+            return start[top] + width[top]
+        half = 0.5 * width[top]
+        # De Casteljau: the right half stays at `top`, the left goes above it.
+        for j in range(p + 1):
+            stack[top + 1, j] = stack[top, j]
+        work = stack[top + 1]
+        right = stack[top]
+        right[p] = work[p]
+        for level in range(1, p + 1):
+            for j in range(p, level - 1, -1):
+                work[j] = 0.5 * (work[j] + work[j - 1])
+            right[p - level] = work[p]
+        # `work` now holds the left half's coefficients.
+        start[top + 1], width[top + 1] = start[top], half
+        start[top] += half
+        width[top] = half
+        top += 1
+    return -1.0
+
+
+@njit(cache=True)
+def first_exit(c, side, touch, table):  # pragma: no cover - compiled
+    """Return the first x in [0, 1] at which ``side * c`` falls to zero, or -1.
+
+    A leading run of coefficients within `touch` of zero is a root at 0 that has been
+    dealt with (the last event); the next coefficient says which way it goes.
+    """
+    p = c.shape[0] - 1
+    lead = 0
+    while lead <= p and abs(c[lead]) <= touch:
+        lead += 1
+    if lead > p:
+        return -1.0
+    if side * c[lead] < 0.0:
+        return 0.0
+    rest = np.empty(p + 1 - lead)
+    for i in range(lead, p + 1):
+        rest[i - lead] = side * c[i]
+    if rest.shape[0] == 1:
+        return -1.0
+    return first_root(rest, table)

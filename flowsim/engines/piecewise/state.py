@@ -1,0 +1,100 @@
+"""The engine's state: normalised neurons with integer exponents, cells and fates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from flowsim.cells import EPS, TOUCH, Cells
+from flowsim.events import ALIVE, ZERO
+from flowsim.network import TwoLayerReLU
+
+#: |a^2 - ||w||^2| below this part of a^2 + ||w||^2 is the rounding of a balanced start.
+BALANCED = 8 * EPS
+
+
+@dataclass(eq=False)
+class State:
+    """All neurons at one time.
+
+    Neuron j is ``2**exponent[j] * z[j]`` with ``z[j] = (a_j, w_j)`` and norm in
+    [1/2, 2), in the scaled units of `Cells`: tiny scales cost no digits.
+    """
+
+    z: np.ndarray  # (m, d+1) float64
+    exponent: np.ndarray  # (m,) int64
+    sign: np.ndarray  # (m,) int64, sign of a
+    balance: np.ndarray  # (m,) int64, sign of a^2 - ||w||^2
+    gap: np.ndarray  # (m,) float64 and
+    gap_exponent: np.ndarray  # (m,) int64: a^2 - ||w||^2 = gap * 4**gap_exponent
+    code: np.ndarray  # (m, G) int8
+    fate: np.ndarray  # (m,) int64
+    fresh: np.ndarray  # (m, G) bool, see kernels.touching
+
+    @classmethod
+    def of(cls, network: TwoLayerReLU, cells: Cells) -> State:
+        """Normalise `network`; cells of neurons on hyperplanes are left 0 for `select`."""
+        z, exponent = _binary(network)
+        zero = ~np.any(z != 0.0, axis=1)
+        size = np.sum(z**2, axis=1)
+        norm_w = np.linalg.norm(z[:, 1:], axis=1)
+        gap = (np.abs(z[:, 0]) - norm_w) * (np.abs(z[:, 0]) + norm_w)
+        gap[np.abs(gap) <= BALANCED * size] = 0.0
+        margin = z[:, 1:] @ cells.normals.T
+        code = np.sign(np.where(np.abs(margin) <= TOUCH * np.sqrt(size)[:, None], 0.0, margin))
+        exponent = exponent + cells.size_exponent
+        return cls(
+            z=z,
+            exponent=exponent,
+            sign=np.where(z[:, 0] < 0, -1, 1).astype(np.int64),
+            balance=np.sign(gap).astype(np.int64),
+            gap=gap,
+            gap_exponent=exponent.copy(),
+            code=code.astype(np.int8),
+            fate=np.where(zero, ZERO, ALIVE).astype(np.int64),
+            fresh=np.zeros(code.shape, dtype=np.bool_),
+        )
+
+    @property
+    def mass(self) -> np.ndarray:
+        """(m,) squared scale ``4**exponent`` of each neuron; underflows to 0 harmlessly."""
+        return np.ldexp(1.0, np.clip(2 * self.exponent, -2000, 1023).astype(np.int32))
+
+    def copy(self) -> State:
+        """Return an independent copy."""
+        return State(**{f.name: getattr(self, f.name).copy() for f in fields(self)})
+
+    def network(self, like: TwoLayerReLU, cells: Cells) -> TwoLayerReLU:
+        """Return the neurons in the user's units, with the slope of `like`."""
+        exponent = self.exponent - cells.size_exponent
+        if np.all(exponent > -900):
+            scaled = np.ldexp(self.z, exponent[:, None].astype(np.int32))
+            return TwoLayerReLU(scaled[:, 0], scaled[:, 1:], like.negative_slope)
+        log_scale = exponent * np.log(2.0)
+        return TwoLayerReLU(
+            self.z[:, 0], self.z[:, 1:], like.negative_slope, log_scale=log_scale
+        )
+
+
+def _binary(network: TwoLayerReLU) -> tuple[np.ndarray, np.ndarray]:
+    """Split a network into z of norm in [1/2, 2) and integer binary exponents."""
+    actual = np.column_stack([network.a, network.W])
+    largest = np.max(np.abs(actual), axis=1)
+    representable = np.all((largest > 1e-280) | (largest == 0.0))
+    if representable and np.all(np.isfinite(network.log_norm) == (largest > 0.0)):
+        _, exponent = np.frexp(np.sqrt(np.sum(np.square(_unit(actual, largest)), axis=1)))
+        _, top = np.frexp(largest)
+        exponent = np.where(largest > 0.0, exponent + top, 0).astype(np.int64)
+        return np.ldexp(actual, -exponent[:, None].astype(np.int32)), exponent
+    live = np.isfinite(network.log_norm)
+    binary_log = np.where(live, network.log_norm, 0.0) / np.log(2.0)
+    exponent = np.floor(binary_log).astype(np.int64) + 1
+    mantissa = np.exp2(binary_log - exponent)
+    return network.direction * mantissa[:, None], np.where(live, exponent, 0)
+
+
+def _unit(actual: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    """Divide each row by the power of two above its largest entry: squares stay in range."""
+    _, top = np.frexp(largest)
+    return np.ldexp(actual, -top[:, None].astype(np.int32))

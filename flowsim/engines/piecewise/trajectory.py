@@ -1,0 +1,100 @@
+"""Dense output: the state at any time, by restarting from the nearest stored state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flowsim.cells import Cells
+from flowsim.data import Dataset
+from flowsim.engines.piecewise import kernels
+from flowsim.engines.piecewise.integrator import Expansion, Integrator
+from flowsim.engines.piecewise.state import State
+from flowsim.network import TwoLayerReLU
+
+if TYPE_CHECKING:
+    from flowsim.solution import States
+
+
+class Trajectory:
+    """The run as a function of time.
+
+    The integrator is deterministic: started from a stored state it takes the run's
+    own steps, so dense output has no error of its own.
+    """
+
+    def __init__(
+        self, data: Dataset, initial: TwoLayerReLU, settings: dict[str, Any], states: States
+    ) -> None:
+        self.initial, self.states = initial, states
+        self.cells = Cells.of(data, initial.negative_slope, settings["loss"], initial(data.X))
+        self._times = np.ldexp(states.t, self.cells.time_exponent)
+        self.rtol = float(settings["rtol"])
+        self.frozen = settings["residual"] == "frozen"
+        self._integrator: Integrator | None = None
+        self._expansion: Expansion | None = None
+        self._ends = 0.0
+        self._cause: Any = None
+
+    def network(self, t: float) -> TwoLayerReLU:
+        """Return the network at time `t` (in the user's units)."""
+        s = float(np.ldexp(t, self.cells.time_exponent))
+        integrator = self._at(s)
+        tau = s - integrator.time - integrator.tail
+        state = integrator.state.copy()
+        if tau > 0.0 and self._expansion is not None:
+            e, groups = self._expansion, integrator.groups
+            kernels.advance(
+                tau, e.active, e.start, e.members, state.z, state.exponent, e.first, e.A, e.W,
+                groups.projected, groups.projector, state.balance, state.gap,
+                state.gap_exponent, state.sign,
+            )  # fmt: skip
+        return state.network(self.initial, self.cells)
+
+    def _at(self, s: float) -> Integrator:
+        """Return an integrator at the last restart at or before `s`, expanded."""
+        row = int(np.searchsorted(self._times, s, side="right")) - 1
+        row = max(row, 0)
+        current = self._integrator
+        if current is None or current.time > s or self._times[row] > current.time:
+            current = self._restart(row)
+        while s > current.time + self._ends:
+            self._take_step(current)
+        return current
+
+    def _restart(self, row: int) -> Integrator:
+        s, shift = self.states, self.cells.size_exponent
+        tail = float(np.ldexp(s.t_tail[row], self.cells.time_exponent))
+        state = State(
+            z=np.array(s.neurons[row]),
+            exponent=s.exponent[row] + shift,
+            sign=s.sign[row].astype(np.int64),
+            balance=np.sign(s.gap).astype(np.int64),
+            gap=np.array(s.gap),
+            gap_exponent=s.gap_exponent + shift,
+            code=np.array(s.code[row]),
+            fate=s.fate[row].astype(np.int64),
+            fresh=np.zeros(s.code[row].shape, dtype=np.bool_),
+        )
+        # A state stored on a hyperplane has just been switched there.
+        margin = np.abs(state.z[:, 1:] @ self.cells.normals.T)
+        state.fresh[:] = (margin <= 1e-14) & (state.code != 0)
+        integrator = Integrator(
+            self.cells, state, self.rtol, self.frozen, float(self._times[row]), tail
+        )
+        self._integrator = integrator
+        self._look_ahead(integrator)
+        return integrator
+
+    def _look_ahead(self, integrator: Integrator) -> None:
+        self._expansion = integrator.expand()
+        h = integrator.natural_step(self._expansion)
+        self._ends, self._cause = integrator.first_event(self._expansion, h)
+
+    def _take_step(self, integrator: Integrator) -> None:
+        assert self._expansion is not None
+        integrator.advance(self._expansion, self._ends)
+        if self._cause is not None:
+            integrator.switch(self._cause)
+        self._look_ahead(integrator)

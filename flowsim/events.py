@@ -1,0 +1,106 @@
+"""What can happen along a gradient flow, in one vocabulary for all engines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+#: Names of the event kinds; an event's integer code is its index here.
+EVENT_KINDS = (
+    "pattern",  # one row a sample whose activation code changed: -1 off, 0 slide, 1 on
+    "death",  # the neuron has left its last sample and never moves again
+    "origin",  # w_j has reached 0 while a_j != 0
+    "sign_change",  # a_j has passed through 0 (only where |a_j| < ||w_j||)
+    "ambiguous",  # the flow is not unique here; the stated policy has chosen
+    "alignment_end",  # the residual has left y by the stated relative amount
+    "plateau",  # a local minimum in time of the speed: a saddle is passed
+    "stationary",  # the flow has ended
+)
+
+#: Names of a neuron's fates; its integer code is its index here.
+FATES = (
+    "alive",
+    "dead",  # off on every sample (some at margin exactly 0: where it died)
+    "origin",  # w_j = 0 with a_j != 0 and the zero field among its neighbours: it stays
+    "zero",  # a_j = 0 and w_j = 0: it never moves
+)
+ALIVE, DEAD, ORIGIN, ZERO = range(4)
+
+
+def kind_code(kind: str) -> int:
+    """Return the integer code of an event kind."""
+    if kind not in EVENT_KINDS:
+        raise ValueError(
+            f"Argument `kind` must be one of {', '.join(EVENT_KINDS)}, but is {kind!r}."
+        )
+    return EVENT_KINDS.index(kind)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event; -1 and code 0 stand where neuron, sample or codes do not apply."""
+
+    t: float
+    kind: str
+    neuron: int = -1
+    sample: int = -1
+    before: int = -1
+    after: int = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """A table of events ordered by time.
+
+    Attributes
+    ----------
+    t : (E,) float64
+        Time of the flow.
+    kind_code : (E,) int8
+        Index into `EVENT_KINDS`; `kind` has the names.
+    neuron, sample : (E,) int32
+        Who changed, -1 where not applicable.
+    before, after : (E,) int8
+        Activation codes of `pattern` events (-1 off, 0 slide, 1 on); signs of
+        ``a_j`` for `sign_change`; -1 where not applicable.
+    """
+
+    t: np.ndarray
+    kind_code: np.ndarray
+    neuron: np.ndarray
+    sample: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Event]) -> Events:
+        """Build the table; the sort by time is stable, so causes precede effects."""
+        rows = sorted(rows, key=lambda row: row.t)
+        return cls(
+            t=np.array([row.t for row in rows], dtype=np.float64),
+            kind_code=np.array([kind_code(row.kind) for row in rows], dtype=np.int8),
+            neuron=np.array([row.neuron for row in rows], dtype=np.int32),
+            sample=np.array([row.sample for row in rows], dtype=np.int32),
+            before=np.array([row.before for row in rows], dtype=np.int8),
+            after=np.array([row.after for row in rows], dtype=np.int8),
+        )
+
+    @property
+    def kind(self) -> np.ndarray:
+        """(E,) names of the kinds."""
+        return np.array(EVENT_KINDS)[self.kind_code]
+
+    def where(self, kind: str) -> Events:
+        """Return the events of one kind."""
+        mask = self.kind_code == kind_code(kind)
+        return Events(**{field.name: getattr(self, field.name)[mask] for field in fields(self)})
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+    def __repr__(self) -> str:
+        counts = np.bincount(self.kind_code, minlength=len(EVENT_KINDS))
+        parts = [f"{EVENT_KINDS[i]}={c}" for i, c in enumerate(counts) if c]
+        return f"Events({len(self)}: {', '.join(parts)})" if parts else "Events(0)"

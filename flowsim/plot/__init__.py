@@ -1,0 +1,7 @@
+"""Pictures of a solution: functions that take `ax` and return matplotlib Axes."""
+
+from __future__ import annotations
+
+from flowsim.plot.timeline import timeline
+
+__all__ = ["timeline"]

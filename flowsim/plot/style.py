@@ -1,0 +1,87 @@
+"""What the pictures share: colours, axes, titles, the axis of time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from flowsim.report import system_label, verdict
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from flowsim.solution import Solution
+
+# Okabe & Ito's palette, which colour-blind readers can tell apart.
+BLACK, GREY, LIGHT = "#000000", "#666666", "#D9D9D9"
+ORANGE, SKY, GREEN = "#E69F00", "#56B4E9", "#009E73"
+BLUE, VERMILION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
+
+#: Time to the left of this part of all events, and of 1/300 of the alignment, is cut off.
+_EARLY_EVENTS = 0.02
+_EARLY_ALIGNMENT = 1 / 300
+
+
+def new_axes(ax: Axes | None) -> Axes:
+    """Return `ax`, or the axes of a new figure that pyplot does not know of."""
+    if ax is not None:
+        return ax
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(9.0, 5.4), dpi=120, layout="constrained").add_subplot()
+
+
+def set_title(ax: Axes, solution: Solution) -> None:
+    """Say which system this is and how it ended."""
+    ax.set_title(f"{verdict(solution)}\n", loc="left", fontsize=12, fontweight="bold")
+    ax.text(
+        0.0, 1.02, system_label(solution), transform=ax.transAxes, fontsize=10, color=GREY
+    )  # fmt: skip
+
+
+def first_shown_time(solution: Solution) -> float:
+    """Return where a logarithmic axis of time should begin.
+
+    Late enough to leave out the long first decades in which nothing happens, early
+    enough for nearly all events.
+    """
+    end = solution.t_end
+    times = solution.events.t[(solution.events.t > 0.0) & (solution.events.t < end)]
+    candidates = [float(np.quantile(times, _EARLY_EVENTS))] if len(times) else []
+    if np.isfinite(solution.alignment.end_time):
+        candidates.append(solution.alignment.end_time * _EARLY_ALIGNMENT)
+    start = max(candidates, default=end * 1e-3)
+    if len(times):
+        start = min(start, float(np.median(times)))
+    return _round_down(min(start, end / 10.0))
+
+
+def time_axis(ax: Axes, solution: Solution, *, room: float = 0.0) -> float:
+    """Make the x axis logarithmic time and return its left end.
+
+    Parameters
+    ----------
+    room : float
+        Part of the width to leave free on the right, for labels.
+    """
+    left, end = first_shown_time(solution), solution.t_end
+    ax.set_xscale("log")
+    ax.set_xlim(left, left * (end / left) ** (1.0 + room))
+    ax.set_xlabel("time t of the gradient flow (logarithmic)")
+    return left
+
+
+def shade_alignment(ax: Axes, solution: Solution) -> None:
+    """Shade the early alignment phase and mark its end."""
+    end, left = solution.alignment.end_time, ax.get_xlim()[0]
+    if not (np.isfinite(end) and end > left):
+        return
+    ax.axvspan(left, end, color=SKY, alpha=0.13, linewidth=0, zorder=0)
+    ax.axvline(end, color=GREY, linestyle=(0, (5, 3)), linewidth=1.2, zorder=1)
+
+
+def _round_down(t: float) -> float:
+    """Return the largest of 1, 2, 5 times a power of ten that is at most `t`."""
+    power = 10.0 ** np.floor(np.log10(t))
+    return float(power * max(digit for digit in (1, 2, 5) if digit <= t / power * (1 + 1e-9)))

@@ -1,0 +1,232 @@
+"""What a run says about itself in words: labels, verdict, milestones, the summary."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from flowsim.events import EVENT_KINDS
+
+if TYPE_CHECKING:
+    from flowsim.solution import Solution
+
+#: What the flow has done, for each kind of final state; `{loss}` is the loss there.
+VERDICTS = {
+    "interpolation": "The flow ended at interpolation, a global minimum with {loss}",
+    "global_minimum": "The flow ended at a global minimum of positive loss with {loss}",
+    "local_minimum": "The flow ended at a local minimum with {loss}",
+    "spurious_local_minimum": "The flow ended at a spurious local minimum with {loss}",
+    "saddle": "The flow is at a saddle with {loss}",
+    "not_stationary": "The flow has not come to rest; it has reached {loss}",
+    "unknown": "The flow has reached a state of undecided kind with {loss}",
+}
+
+#: Fractions with larger denominators are not looked for: they would fit by chance.
+_LARGEST_DENOMINATOR = 10_000
+_FRACTION_RTOL = 1e-12
+#: A loss below this part of the initial one is rounding of a zero limit.
+_ZERO = 1e-20
+_SHOWN_PLATEAUS = 12
+
+
+class Milestone(NamedTuple):
+    """A time at which something happened to the run as a whole."""
+
+    t: float
+    loss: float
+    what: str
+
+
+def short_repr(solution: Solution) -> str:
+    """Return one line: the system, why the run stopped, when and where."""
+    return (
+        f"Solution({solution.data!r}, m={solution.initial.m}: {solution.status} at "
+        f"t={solution.t_end:.6g}, {solution.final.kind}, loss={solution.final.loss:.6g}, "
+        f"{len(solution.events)} events, {solution.steps} steps)"
+    )
+
+
+def summary(solution: Solution) -> str:
+    """Return a report of a run to print.
+
+    Parameters
+    ----------
+    solution : Solution
+
+    Returns
+    -------
+    str
+        The system, why the run stopped, the verdict and its reason, the milestones
+        with their times and losses, counts of events, and the audit's figures.
+    """
+    sections = [
+        [system_label(solution), _settings_label(solution)],
+        _outcome(solution),
+        ["What happened when", *_milestone_table(solution)],
+        ["Events", *_event_counts(solution)],
+        ["Audit (relative errors; rounding is 2e-16)", *_audit(solution)],
+    ]
+    return "\n\n".join("\n".join(lines) for lines in sections)
+
+
+def system_label(solution: Solution) -> str:
+    """Return the data and the initialisation, as in a title."""
+    data, net = solution.data, solution.initial
+    parts = [f"{data.name} (n = {data.n}, d = {data.d})", f"m = {net.m}", _init_label(solution)]
+    if net.negative_slope:
+        parts.append(f"leaky ReLU with slope {net.negative_slope:g}")
+    if solution.settings["residual"] == "frozen":
+        parts.append("residual frozen at y")
+    return ", ".join(part for part in parts if part)
+
+
+def loss_symbol(solution: Solution) -> str:
+    """Return L½ for (1/2n) Σ r² and L₁ for (1/n) Σ r²."""
+    return "L₁" if solution.settings["loss"] == "mean" else "L½"
+
+
+def loss_formula(solution: Solution) -> str:
+    """Return the loss with its definition."""
+    return f"{loss_symbol(solution)} = ({'1/n' if solution.settings['loss'] == 'mean' else '1/2n'}) Σ r²"
+
+
+def verdict(solution: Solution) -> str:
+    """Return one sentence on where the flow is and with which loss."""
+    template = VERDICTS.get(solution.final.kind, VERDICTS["unknown"])
+    return template.format(loss=f"{loss_symbol(solution)} = {final_loss(solution)}") + "."
+
+
+def final_loss(solution: Solution) -> str:
+    """Return the loss that the flow tends to, as a fraction too where that is recognised.
+
+    The limit is the least-squares value of the occupied cells; a run that has not
+    come to rest has none, and its last loss stands in.
+    """
+    final = solution.final
+    value = final.loss if np.isnan(final.limit_loss) else final.limit_loss
+    if _vanishes(solution, value):
+        return "0"
+    fraction = recognised_fraction(solution, value)
+    return f"{value:.10g}" if fraction is None else f"{fraction} = {value:.10g}"
+
+
+def recognised_fraction(solution: Solution, value: float) -> Fraction | None:
+    """Return the simple fraction that `value` is up to rounding, if the data are rational.
+
+    It is recognised, not proved: a fraction with a denominator up to 10 000 is within
+    1e-12 of a given number by chance less than once in ten thousand.
+    """
+    if not solution.data.rational or not np.isfinite(value):
+        return None
+    fraction = Fraction(value).limit_denominator(_LARGEST_DENOMINATOR)
+    return fraction if abs(float(fraction) - value) <= _FRACTION_RTOL * value else None
+
+
+def plateaus(solution: Solution) -> list[Milestone]:
+    """Return the plateaus (local minima in time of the speed) with their losses."""
+    times = solution.events.where("plateau").t
+    losses = np.interp(times, solution.history.t, solution.history.loss)
+    return [Milestone(float(t), float(loss), "plateau") for t, loss in zip(times, losses, strict=True)]
+
+
+def milestones(solution: Solution) -> list[Milestone]:
+    """Return the turning points of a run in the order of time."""
+    history, alignment = solution.history, solution.alignment
+    alive = f"{history.alive[0]} of {solution.initial.m} neurons alive"
+    found = [Milestone(float(history.t[0]), float(history.loss[0]), f"start, {alive}")]
+    if np.isfinite(alignment.end_time):
+        loss = float(np.interp(alignment.end_time, history.t, history.loss))
+        found.append(Milestone(alignment.end_time, loss, _alignment_label(solution)))
+    changes = solution.events.where("pattern").t
+    for t, which in zip(changes[[0, -1]] if len(changes) else (), ("first", "last"), strict=False):
+        loss = float(np.interp(t, history.t, history.loss))
+        found.append(Milestone(float(t), loss, f"{which} activation change"))
+    found += plateaus(solution)
+    found.sort(key=lambda milestone: milestone.t)
+    end = f"{solution.status.replace('_', ' ')}, {history.alive[-1]} neurons alive"
+    return [*found, Milestone(solution.t_end, float(history.loss[-1]), end)]
+
+
+def _vanishes(solution: Solution, loss: float) -> bool:
+    return loss <= _ZERO * float(solution.history.loss.max())
+
+
+def _init_label(solution: Solution) -> str:
+    metadata = solution.initial.metadata
+    parts = [str(metadata["kind"])] if "kind" in metadata else []
+    if metadata.get("log10_scale") is not None:
+        parts.append(f"λ = {_power(float(metadata['log10_scale']))}")
+    if metadata.get("seed") is not None:
+        parts.append(f"seed {metadata['seed']}")
+    return ", ".join(parts)
+
+
+def _power(log10: float) -> str:
+    """Format 10**log10, below the range of float64 too: "1e-6", "10^-3000"."""
+    if abs(log10) > 300:
+        return f"10^{log10:.8g}"
+    return f"{10.0**log10:.3g}".replace("e-0", "e-")
+
+
+def _settings_label(solution: Solution) -> str:
+    settings = solution.settings
+    parts = [f"loss {loss_formula(solution)}"]
+    parts += [f"{key} {settings[key]:g}" for key in ("rtol",) if key in settings]
+    parts += [f"engine {settings[key]}" for key in ("engine",) if key in settings]
+    return ", ".join(parts)
+
+
+def _outcome(solution: Solution) -> list[str]:
+    final = solution.final
+    stopped = f"{solution.status.replace('_', ' ')} at t = {solution.t_end:.8g}"
+    lines = [
+        verdict(solution),
+        f"  Reason   {final.reason}",
+        f"  Stopped  {stopped}, after {solution.steps} steps",
+    ]
+    if solution.status != "stationary":
+        lines.append(f"           {solution.message}")
+    lines.append(f"  Loss     {final.loss:.10g} at the end, gradient norm {final.gradient_norm:.3g}")
+    if np.isfinite(final.floor_loss):
+        floor = 0.0 if _vanishes(solution, final.floor_loss) else final.floor_loss
+        lines.append(f"           {floor:.10g} is the infimum over networks of any width")
+    return lines
+
+
+def _alignment_label(solution: Solution) -> str:
+    alignment = solution.alignment
+    label = f"early alignment ends: {np.sum(alignment.alive)} alive"
+    angles = alignment.angle[np.isfinite(alignment.angle)]
+    if len(angles):
+        label += f", half of them within {np.degrees(np.median(angles)):.3g}° of their field"
+    return label
+
+
+def _milestone_table(solution: Solution) -> list[str]:
+    rows = milestones(solution)
+    extra = sum(row.what == "plateau" for row in rows) - _SHOWN_PLATEAUS
+    if extra > 0:
+        kept = [row for row in rows if row.what == "plateau"][:_SHOWN_PLATEAUS]
+        rows = [row for row in rows if row.what != "plateau" or row in kept]
+    lines = [f"  {'t':>14}  {'loss ' + loss_symbol(solution):>16}"]
+    lines += [f"  {row.t:>14.8g}  {row.loss:>16.10g}  {row.what}" for row in rows]
+    return lines + ([f"  and {extra} more plateaus"] if extra > 0 else [])
+
+
+def _event_counts(solution: Solution) -> list[str]:
+    events = solution.events
+    counts = np.bincount(events.kind_code, minlength=len(EVENT_KINDS))
+    lines = []
+    for kind, count in zip(EVENT_KINDS, counts, strict=True):
+        if count:
+            times = events.where(kind).t
+            when = f"t = {times[0]:.6g}" + (f" to {times[-1]:.6g}" if count > 1 else "")
+            lines.append(f"  {kind.replace('_', ' '):<14} {count:>7}  {when}")
+    return lines or ["  none"]
+
+
+def _audit(solution: Solution) -> list[str]:
+    width = max((len(key) for key in solution.audit), default=0)
+    return [f"  {key.replace('_', ' '):<{width}}  {value:.2g}" for key, value in solution.audit.items()]

@@ -1,0 +1,277 @@
+"""What a saved run holds: every array with its dimensions, unit and meaning.
+
+`groups_of` flattens a `Solution` into named groups of arrays and attributes, and
+`solution_of` builds it again from them; `flowsim.files` carries the groups to
+netCDF4 files and to xarray. Nothing here reads or writes anything.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from flowsim.data import Dataset
+from flowsim.events import EVENT_KINDS, FATES, Events
+from flowsim.network import TwoLayerReLU
+from flowsim.solution import Alignment, Final, History, Solution, States
+
+#: Raised by one whenever a reader of the previous layout would misread a file.
+FORMAT = 1
+
+Attribute = str | int | float | np.ndarray
+Table = TypeVar("Table", Events, History, States)
+
+
+@dataclass(frozen=True, eq=False)
+class Variable:
+    """One array with the names of its dimensions and its CF attributes."""
+
+    values: np.ndarray
+    dims: tuple[str, ...]
+    attrs: dict[str, Attribute] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Variables and attributes; the variable `time`, if any, is the others' coordinate."""
+
+    variables: dict[str, Variable]
+    attrs: dict[str, Attribute] = field(default_factory=dict)
+    time: str | None = None
+
+
+class Spec(NamedTuple):
+    """Dimensions, meaning and unit of an array; `flags` are the names of its codes."""
+
+    dims: tuple[str, ...]
+    long_name: str
+    units: str | None = "1"
+    flags: tuple[int, tuple[str, ...]] | None = None
+
+
+_SIDES = (-1, ("off", "slide", "on"))
+_FATES = (0, FATES)
+_RATE = "largest norm of the field D_j of a living neuron"
+
+EVENTS = {
+    "t": Spec(("event",), "time of the event"),
+    "kind_code": Spec(("event",), "kind of the event", None, (0, EVENT_KINDS)),
+    "neuron": Spec(("event",), "index of the neuron, -1 where not applicable", None),
+    "sample": Spec(("event",), "index of the sample, -1 where not applicable", None),
+    "before": Spec(("event",), "activation (or sign of a_j) before, -1 off, 0 slide, 1 on", None),
+    "after": Spec(("event",), "activation (or sign of a_j) after, -1 off, 0 slide, 1 on", None),
+}
+HISTORY = {
+    "t": Spec(("step",), "time of the accepted step"),
+    "loss": Spec(("step",), "training loss in the run's normalisation"),
+    "speed": Spec(("step",), "squared norm of the velocity of all parameters, -dL/dt"),
+    "rate": Spec(("step",), _RATE),
+    "alive": Spec(("step",), "number of living neurons"),
+}
+STATES = {
+    "step": Spec(("state",), "index of the state's step in the history", None),
+    "t": Spec(("state",), "time of the state, rounded; the exact time is t + t_tail"),
+    "t_tail": Spec(("state",), "what t has lost by rounding"),
+    "neurons": Spec(
+        ("state", "neuron", "parameter"),
+        "mantissas of (a_j, w_j1, ..., w_jd); the values are neurons * 2**exponent",
+    ),
+    "exponent": Spec(("state", "neuron"), "binary exponent of the neuron", None),
+    "sign": Spec(("state", "neuron"), "sign of a_j", None),
+    "code": Spec(
+        ("state", "neuron", "hyperplane"),
+        "side of the neuron at the hyperplane's normal; 0 where it slides",
+        None,
+        (-1, ("negative", "slide", "positive")),
+    ),
+    "fate": Spec(("state", "neuron"), "what has become of the neuron", None, _FATES),
+    "gap": Spec(("neuron",), "mantissa of the conserved a_j^2 - |w_j|^2 = gap * 4**gap_exponent"),
+    "gap_exponent": Spec(("neuron",), "exponent of the conserved gap", None),
+}
+_TABLES = MappingProxyType({"events": EVENTS, "history": HISTORY, "states": STATES})
+
+ALIGNMENT = {
+    "end_time": Spec((), "end of the early alignment phase; nan if it has not ended"),
+    "threshold": Spec((), "relative departure of the residual from y that ends the phase"),
+    "angle": Spec(("neuron",), "angle between w_j and the line of D_j at the end time", "radian"),
+    "alive": Spec(("neuron",), "whether the neuron was alive at the end time", None),
+}
+FINAL = {
+    "t": Spec((), "time of the final state"),
+    "loss": Spec((), "training loss of the final state"),
+    "gradient_norm": Spec((), "norm of the subgradient of least norm"),
+    "limit_loss": Spec((), "least-squares loss of the occupied cells; nan if not at rest"),
+    "floor_loss": Spec((), "infimum of the loss over networks of any width"),
+    "fate": Spec(("neuron",), "what has become of the neuron", None, _FATES),
+    "code": Spec(("neuron", "hyperplane"), STATES["code"].long_name, None, STATES["code"].flags),
+}
+NETWORK = {
+    "a": Spec(("neuron",), "output weights; 0 where they underflow"),
+    "W": Spec(("neuron", "input"), "input weights; 0 where they underflow"),
+    "direction": Spec(("neuron", "parameter"), "unit vectors along (a_j, w_j1, ..., w_jd)"),
+    "log_norm": Spec(("neuron",), "natural logarithm of the norm of (a_j, w_j)"),
+}
+DATA = {
+    "X": Spec(("sample", "input"), "inputs"),
+    "y": Spec(("sample",), "labels"),
+    "X_exact": Spec(("sample", "input"), "inputs as exact rationals", None),
+    "y_exact": Spec(("sample",), "labels as exact rationals", None),
+    "teacher": Spec(("input",), "vector of the linear teacher"),
+    "normals": Spec(("hyperplane", "input"), "unit normals of the activation boundaries"),
+    "hyperplane_of_sample": Spec(("sample",), "index of the sample's hyperplane", None),
+    "orientation": Spec(("sample",), "sign of the sample along its hyperplane's normal", None),
+}
+
+
+def groups_of(solution: Solution) -> dict[str, Group]:
+    """Return the groups of a solution by name; "" is the root, which has attributes only."""
+    root: dict[str, Attribute] = {
+        "title": f"gradient flow of a two-layer ReLU network on {solution.data.name}",
+        "Conventions": "CF-1.11",
+        "source": "flowsim",
+        "flowsim_format": FORMAT,
+        "status": solution.status,
+        "message": solution.message,
+    }
+    for prefix in ("settings", "provenance", "audit"):
+        root |= {f"{prefix}_{key}": value for key, value in getattr(solution, prefix).items()}
+    alignment, final = solution.alignment, solution.final
+    return {
+        "": Group({}, root),
+        "data": _data_group(solution.data),
+        "initial": _network_group(solution.initial),
+        **{name: _table_group(getattr(solution, name), _TABLES[name]) for name in _TABLES},
+        "alignment": Group(_variables(alignment, ALIGNMENT), {"definition": alignment.definition}),
+        "final": Group(_variables(final, FINAL), {"kind": final.kind, "reason": final.reason}),
+        "final/network": _network_group(final.network),
+    }
+
+
+def solution_of(groups: dict[str, Group]) -> Solution:
+    """Build the solution again from the groups that `groups_of` has made of one.
+
+    Raises
+    ------
+    KeyError
+        If a group, a variable or an attribute is missing.
+    """
+    root = groups[""].attrs
+    data = _dataset(groups["data"])
+    alignment, final = groups["alignment"], groups["final"]
+    return Solution(
+        data=data,
+        initial=_network(groups["initial"]),
+        settings=_with_prefix(root, "settings_"),
+        status=str(root["status"]),
+        message=str(root["message"]),
+        events=_events(groups["events"]),
+        history=_table(groups["history"], History),
+        states=_table(groups["states"], States),
+        alignment=Alignment(
+            **_values(alignment, ALIGNMENT), definition=str(alignment.attrs["definition"])
+        ),
+        final=Final(
+            **_values(final, FINAL),
+            network=_network(groups["final/network"]),
+            kind=str(final.attrs["kind"]),
+            reason=str(final.attrs["reason"]),
+        ),
+        audit=_with_prefix(root, "audit_"),
+        provenance=_with_prefix(root, "provenance_"),
+    )
+
+
+def _variable(values: Any, spec: Spec) -> Variable:
+    values = np.asarray(values)
+    attrs: dict[str, Attribute] = {"long_name": spec.long_name}
+    if spec.units is not None:
+        attrs["units"] = spec.units
+    if spec.flags is not None:
+        first, meanings = spec.flags
+        codes = np.arange(first, first + len(meanings))
+        attrs["flag_values"] = codes.astype(values.dtype)
+        attrs["flag_meanings"] = " ".join(meanings)
+    return Variable(values, spec.dims, attrs)
+
+
+def _variables(source: Any, specs: dict[str, Spec]) -> dict[str, Variable]:
+    return {name: _variable(getattr(source, name), spec) for name, spec in specs.items()}
+
+
+def _values(group: Group, specs: dict[str, Spec]) -> dict[str, Any]:
+    """Return arrays, and Python numbers for what has no dimension."""
+    values = {name: group.variables[name].values for name in specs}
+    return {name: value if value.ndim else value.item() for name, value in values.items()}
+
+
+def _table_group(table: Events | History | States, specs: dict[str, Spec]) -> Group:
+    return Group(_variables(table, specs), time="t")
+
+
+def _table(group: Group, cls: type[Table]) -> Table:
+    return cls(**{item.name: group.variables[item.name].values for item in fields(cls)})
+
+
+def _events(group: Group) -> Events:
+    """Return the events with today's codes of the kinds that the file names."""
+    events = _table(group, Events)
+    names = str(group.variables["kind_code"].attrs["flag_meanings"]).split()
+    codes = np.array([EVENT_KINDS.index(name) for name in names], dtype=np.int8)
+    return Events(**{**vars(events), "kind_code": codes[events.kind_code]})
+
+
+def _data_group(data: Dataset) -> Group:
+    arrays: dict[str, Any] = {name: getattr(data, name) for name in ("X", "y", "teacher", "normals")}
+    arrays |= {"hyperplane_of_sample": data.hyperplane, "orientation": data.orientation}
+    if data.rational:
+        arrays["X_exact"] = np.array([[str(x) for x in row] for row in data.X_exact], dtype=object)
+        arrays["y_exact"] = np.array([str(y) for y in data.y_exact], dtype=object)
+    attrs: dict[str, Attribute] = {"name": data.name}
+    attrs |= {key: getattr(data, key) for key in ("noise", "inputs") if getattr(data, key) is not None}
+    present = {name: value for name, value in arrays.items() if value is not None}
+    return Group({name: _variable(value, DATA[name]) for name, value in present.items()}, attrs)
+
+
+def _dataset(group: Group) -> Dataset:
+    arrays = {name: variable.values for name, variable in group.variables.items()}
+    noise, inputs = group.attrs.get("noise"), group.attrs.get("inputs")
+    return Dataset(
+        arrays.get("X_exact", arrays["X"]),
+        arrays.get("y_exact", arrays["y"]),
+        name=str(group.attrs["name"]),
+        teacher=arrays.get("teacher"),
+        noise=None if noise is None else float(noise),
+        inputs=None if inputs is None else str(inputs),
+    )
+
+
+def _network_group(net: TwoLayerReLU) -> Group:
+    attrs: dict[str, Attribute] = {
+        "negative_slope": net.negative_slope,
+        "metadata": json.dumps(dict(net.metadata), default=_plain),
+    }
+    return Group(_variables(net, NETWORK), attrs)
+
+
+def _network(group: Group) -> TwoLayerReLU:
+    # As unpickling does: the constructor would normalise, and so round, once more.
+    net = object.__new__(TwoLayerReLU)
+    arrays = _values(group, NETWORK)
+    for array in arrays.values():
+        array.setflags(write=False)
+    slope, metadata = float(group.attrs["negative_slope"]), str(group.attrs["metadata"])
+    vars(net).update(arrays, negative_slope=slope, _metadata=json.loads(metadata))
+    return net
+
+
+def _plain(value: Any) -> Any:
+    """Return NumPy values as JSON can hold them."""
+    return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else str(value)
+
+
+def _with_prefix(attrs: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {key.removeprefix(prefix): attrs[key] for key in attrs if key.startswith(prefix)}

@@ -1,0 +1,253 @@
+"""The result of a run: what happened, where it ended, and the state at any time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flowsim.data import Dataset
+from flowsim.events import Events
+from flowsim.network import TwoLayerReLU
+
+if TYPE_CHECKING:
+    import os
+
+    import xarray
+
+#: Why a run can stop, and whether that is a failure of the run.
+STATUSES = {
+    "stationary": False,
+    "t1": False,
+    "max_steps": True,
+    "max_seconds": True,
+    "zeno": True,
+    "non_finite": True,
+    "step_underflow": True,
+}
+
+
+class RunFailed(RuntimeError):
+    """Raised by ``simulate(..., throw=True)``; `solution` holds what was reached."""
+
+    def __init__(self, solution: Solution) -> None:
+        super().__init__(f"{solution.status}: {solution.message}")
+        self.solution = solution
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """Scalars at every accepted step, both ends of the run included.
+
+    Attributes
+    ----------
+    t, loss : (S,)
+        Time and training loss in the run's own normalisation.
+    speed : (S,)
+        ``||theta'||^2 = -dL/dt``.
+    rate : (S,)
+        Largest ``||D_j||`` (minimal norm) of a living neuron: the fastest
+        relative growth or turning, independent of the neurons' sizes.
+    alive : (S,) int64
+        Number of living neurons.
+    """
+
+    t: np.ndarray
+    loss: np.ndarray
+    speed: np.ndarray
+    rate: np.ndarray
+    alive: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class States:
+    """Full states that dense output restarts from (every step, or thinned evenly).
+
+    Neuron ``j`` of state ``i`` is ``2**exponent[i, j] * neurons[i, j]``, with
+    ``neurons[i, j] = (a_j, w_j)``: exact in binary and free of underflow.
+
+    Attributes
+    ----------
+    step : (K,) int64
+        Index into the history.
+    t : (K,) and t_tail : (K,)
+        The time is the unevaluated sum of both (scaled by a power of two: exact).
+    neurons : (K, m, d+1)
+    exponent : (K, m) int64
+    sign : (K, m) int8
+        Sign of ``a_j``.
+    code : (K, m, G) int8
+        Side of every neuron at every hyperplane of the data: -1, 0 (slide), 1.
+    fate : (K, m) int8
+        Index into `flowsim.events.FATES`.
+    gap, gap_exponent : (m,)
+        The conserved ``a_j^2 - ||w_j||^2 = gap * 4**gap_exponent``.
+    """
+
+    step: np.ndarray
+    t: np.ndarray
+    t_tail: np.ndarray
+    neurons: np.ndarray
+    exponent: np.ndarray
+    sign: np.ndarray
+    code: np.ndarray
+    fate: np.ndarray
+    gap: np.ndarray
+    gap_exponent: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """The end of the early alignment phase.
+
+    Attributes
+    ----------
+    end_time : float
+        First time at which ``||r(t) - y|| = threshold * ||y||``; nan if never.
+    threshold : float
+    angle : (m,)
+        Angle in radians between ``w_j`` and the line of its field ``D_j`` at that
+        time; nan for neurons without one (dead, or ``D_j = 0``).
+    alive : (m,) bool
+        Whether the neuron was alive then.
+    definition : str
+    """
+
+    end_time: float
+    threshold: float
+    angle: np.ndarray
+    alive: np.ndarray
+    definition: str
+
+
+@dataclass(frozen=True, eq=False)
+class Final:
+    """The end of the run and its verdict.
+
+    Attributes
+    ----------
+    t, loss : float
+    network : TwoLayerReLU
+    gradient_norm : float
+        Norm of the minimal-norm element of the Clarke subdifferential that the
+        flow follows, ``||theta'||``.
+    kind : str
+        ``interpolation``, ``spurious_local_minimum``, ``local_minimum``,
+        ``global_minimum`` (of positive loss), ``saddle``, ``not_stationary``
+        or ``unknown``.
+    limit_loss : float
+        Least-squares value of the occupied cells: where the loss tends while
+        they hold. nan when the flow has not come to rest.
+    floor_loss : float
+        Infimum of the loss over networks of any width on these data.
+    reason : str
+        Why the verdict is what it is.
+    fate : (m,) int8, code : (m, G) int8
+        Fates and cells at the end.
+    certificate : None
+        Reserved for the proof of the verdict.
+    """
+
+    t: float
+    network: TwoLayerReLU
+    loss: float
+    gradient_norm: float
+    kind: str
+    limit_loss: float
+    floor_loss: float
+    reason: str
+    fate: np.ndarray
+    code: np.ndarray
+    certificate: Any = None
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """A gradient-flow trajectory with its events, audit and verdict.
+
+    `network`, `loss` and `residual` are dense: they restart the engine from the
+    nearest earlier stored state and so have the accuracy of the run itself.
+    """
+
+    data: Dataset
+    initial: TwoLayerReLU
+    settings: dict[str, Any]
+    status: str
+    message: str
+    events: Events
+    history: History
+    states: States
+    alignment: Alignment
+    final: Final
+    audit: dict[str, float]
+    provenance: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the run stopped for a reason other than its end or `t1`."""
+        return STATUSES[self.status]
+
+    @property
+    def t_end(self) -> float:
+        """The last time of the run."""
+        return float(self.history.t[-1])
+
+    @property
+    def steps(self) -> int:
+        """Number of accepted integration steps."""
+        return len(self.history.t) - 1
+
+    @cached_property
+    def _trajectory(self) -> Any:
+        from flowsim.engines.piecewise import Trajectory
+
+        return Trajectory(self.data, self.initial, self.settings, self.states)
+
+    def network(self, t: float) -> TwoLayerReLU:
+        """Return the network at time `t` in ``[0, t_end]``."""
+        t = float(t)
+        if not 0.0 <= t <= self.t_end:
+            raise ValueError(
+                f"Argument `t` must lie between 0 and the end of the run ({self.t_end:.6g}), "
+                f"but is {t:.6g}."
+            )
+        return self._trajectory.network(t)
+
+    def residual(self, t: Any) -> np.ndarray:
+        """Return ``r_k(t) = y_k - h(x_k)``: shape (n,), or (len(t), n) for several times."""
+        times = np.asarray(t, dtype=np.float64)
+        out = np.empty((times.size, self.data.n))
+        for i in np.argsort(times.ravel(), kind="stable"):
+            out[i] = self.network(times.ravel()[i]).residual(self.data)
+        return out.reshape(times.shape + (self.data.n,))
+
+    def loss(self, t: Any) -> Any:
+        """Return the training loss at `t` (scalar or array) in the run's normalisation."""
+        factor = 1.0 if self.settings["loss"] == "mean" else 0.5
+        value = factor * np.mean(np.square(self.residual(t)), axis=-1)
+        return float(value) if np.ndim(t) == 0 else value
+
+    def to_xarray(self) -> xarray.DataTree:
+        """Return everything as an `xarray.DataTree`, one group a table."""
+        from flowsim.files import to_xarray
+
+        return to_xarray(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one netCDF4 file; `flowsim.load` reads it back whole."""
+        from flowsim.files import save
+
+        save(self, path)
+
+    def summary(self) -> str:
+        """Return a report of the run: why it stopped, what happened when, its audit."""
+        from flowsim.report import summary
+
+        return summary(self)
+
+    def __repr__(self) -> str:
+        from flowsim.report import short_repr
+
+        return short_repr(self)

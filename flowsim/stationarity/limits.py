@@ -1,0 +1,51 @@
+"""Least-squares limits: where the loss tends while the occupied cells hold."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flowsim.cells import Cells, projector
+
+#: Singular values below this part of the largest do not count towards a range.
+RANK = 1e-10
+
+
+def feature_range(cells: Cells, codes: np.ndarray) -> np.ndarray:
+    """Return an orthonormal basis (n, rank) of what neurons in the cells `codes` can fit.
+
+    A neuron in a cell with coefficients c and slides S contributes
+    ``diag(c) X P_S v`` for any v, P_S the projector orthogonal to its slides.
+    """
+    blocks = []
+    for code in np.unique(codes, axis=0):
+        p, _ = projector(cells.normals[code == 0])
+        blocks.append((cells.coefficients(code)[:, None] * cells.X) @ p)
+    return orthonormal(np.concatenate(blocks, axis=1)) if blocks else np.zeros((cells.n, 0))
+
+
+def attainable_range(cells: Cells) -> np.ndarray:
+    """Return an orthonormal basis (n, rank) of the span of all ``sigma(X w)``.
+
+    Networks are positively homogeneous and ``h(x) - h(-x)`` is linear, so the values
+    on a hyperplane's samples are one even number and a linear function: the span of
+    ``|nu_g . x|`` on each hyperplane's samples, and of X.
+    """
+    even = np.zeros((cells.n, cells.n_hyperplanes))
+    even[np.arange(cells.n), cells.index] = cells.norms
+    return orthonormal(np.concatenate([even, cells.X], axis=1))
+
+
+def orthonormal(columns: np.ndarray) -> np.ndarray:
+    """Return an orthonormal basis of the column space, by its singular values."""
+    sizes = np.linalg.norm(columns, axis=0)
+    columns = columns[:, sizes > 0.0] / sizes[sizes > 0.0]
+    if columns.shape[1] == 0:
+        return np.zeros((len(columns), 0))
+    u, s, _ = np.linalg.svd(columns, full_matrices=False)
+    return u[:, s > RANK * s[0]]
+
+
+def least_squares_residual(y: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """Return ``(I - P) y`` for the span of an orthonormal basis (projected twice)."""
+    r = y - basis @ (basis.T @ y)
+    return r - basis @ (basis.T @ r)

@@ -1,0 +1,59 @@
+"""Errors against a 40-digit integration, across crossings, slides, deaths and sign changes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support import PRECISE, Reference
+
+import flowsim as fs
+
+TOLERANCES = (1e-4, 1e-6, 1e-8, 1e-10, 1e-12)
+
+
+@pytest.fixture(scope="module", params=PRECISE)
+def ladder(request):
+    reference = Reference(request.param)
+    return reference, [reference.run(rtol=rtol) for rtol in TOLERANCES]
+
+
+def test_errors_fall_as_the_tolerance_falls(ladder):
+    """Six decades of tolerance buy at least five of error, and each error is at its tolerance."""
+    reference, runs = ladder
+    times = np.array([reference.time_error(sol) for sol in runs])
+    ends = np.array([reference.end_error(sol) for sol in runs])
+    for errors in (times, ends):
+        bound = np.maximum(100 * np.array(TOLERANCES), 1e-12)
+        assert np.all(errors <= bound), errors
+
+
+def test_the_tightest_tolerance_reaches_twelve_digits(ladder):
+    reference, runs = ladder
+    assert reference.time_error(runs[-1]) <= 1e-12
+    assert reference.end_error(runs[-1]) <= 1e-12
+    assert abs(runs[-1].final.loss - reference.loss) <= 1e-12 * reference.loss
+
+
+def test_the_default_tolerance_reaches_ten_digits(ladder):
+    reference, _ = ladder
+    sol = reference.run()
+    assert reference.time_error(sol) <= 1e-8
+    assert reference.end_error(sol) <= 1e-10
+
+
+def test_a_looser_tolerance_takes_fewer_steps(ladder):
+    _, runs = ladder
+    steps = [sol.steps for sol in runs]
+    assert steps == sorted(steps)
+    assert steps[-1] > steps[0]
+
+
+def test_dense_output_is_as_accurate_as_the_run(ladder):
+    """The state at a time in the middle equals the end of a run to that time."""
+    reference, runs = ladder
+    for t in (0.21 * reference.t1, 0.6 * reference.t1):
+        dense = runs[-1].network(t)
+        direct = fs.simulate(reference.start, reference.data, t1=t, rtol=1e-12).final.network
+        z, exact = (np.column_stack([net.a, net.W]) for net in (dense, direct))
+        error = np.linalg.norm(z - exact, axis=1) / np.linalg.norm(exact, axis=1)
+        assert np.max(error) <= 1e-12
