@@ -111,11 +111,11 @@ class TwoLayerReLU:
         """
         X = _floats(X, "X", ndim=2)
         self._check_width(X.shape[1], "X")
-        output = np.empty(len(X))
-        for rows in _blocks(len(X), self.m):
-            inputs = X[rows] @ self.W.T
-            output[rows] = np.maximum(inputs, self.negative_slope * inputs) @ self.a
-        return output
+        return np.concatenate([self._outputs(X[rows]) for rows in _blocks(len(X), self.m)])
+
+    def _outputs(self, X: np.ndarray) -> np.ndarray:
+        inputs = X @ self.W.T
+        return np.maximum(inputs, self.negative_slope * inputs) @ self.a
 
     def residual(self, data: Dataset) -> np.ndarray:
         """Return ``r_k = y_k − h(x_k)``, shape (n,)."""
@@ -231,8 +231,9 @@ def _cartesian(direction: np.ndarray, log_norm: np.ndarray) -> tuple[np.ndarray,
 
 
 def _blocks(n: int, m: int) -> Iterator[slice]:
+    """Split n rows so that a block holds `_BLOCK_ENTRIES` activations; one block if n is 0."""
     size = max(1, _BLOCK_ENTRIES // m)
-    return (slice(start, start + size) for start in range(0, n, size))
+    return (slice(start, start + size) for start in range(0, max(n, 1), size))
 
 
 def _floats(argument: ArrayLike, name: str, ndim: int) -> np.ndarray:

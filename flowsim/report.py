@@ -105,7 +105,9 @@ def final_loss(solution: Solution) -> str:
     come to rest has none, and its last loss stands in.
     """
     final = solution.final
-    value = final.loss if np.isnan(final.limit_loss) else final.limit_loss
+    if np.isnan(final.limit_loss):
+        return f"{final.loss:.10g}"
+    value = final.limit_loss
     if _vanishes(solution, value):
         return "0"
     fraction = recognised_fraction(solution, value)

@@ -19,7 +19,7 @@ from flowsim.engines.piecewise import (
     Record,
     State,
     StateStore,
-    run,
+    integrate,
     snapshot,
 )
 from flowsim.events import Event, Events
@@ -125,7 +125,7 @@ def simulate(
         float(np.ldexp(t1, cells.time_exponent)), stationary_rtol, max_steps, max_seconds
     )
     store = StateStore(state_bytes)
-    record = run(integrator, limits, alignment_threshold, store, progress)
+    record = integrate(integrator, limits, alignment_threshold, store, progress)
     solution = _solution(net, data, settings, integrator, record, store)
     if throw and solution.failed:
         raise RunFailed(solution)

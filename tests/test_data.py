@@ -37,6 +37,7 @@ def test_exact_entries_are_rational_and_correctly_rounded(entry, value):
     assert data.rational
     assert data.X_exact == ((value,),)
     assert data.y_exact == (value,)
+    assert type(data.y_exact[0].numerator) is int  # NumPy's integers wrap around
     assert data.X[0, 0] == data.y[0] == float(value)
 
 
@@ -151,8 +152,19 @@ def test_rounded_multiples_share_a_hyperplane_and_others_do_not(d, factors, seed
     np.testing.assert_array_equal(data.orientation, np.sign(factor))
 
 
-def test_many_lines_that_project_alike_are_told_apart():
-    # In the plane two lines have the same |p·ν|, and on a lattice many rows repeat a line.
+def test_lines_that_the_probe_cannot_tell_apart_are_told_apart():
+    # The probe is the p of group_rounded: a line and its reflection in p have the same |p·ν|.
+    p = np.random.default_rng(0).standard_normal(2)
+    p /= np.linalg.norm(p)
+    x = np.array([0.3, 0.8])
+    mirrored = 2 * (p @ x) * p - x
+    data = Dataset(np.array([x, mirrored, -x, -2 * mirrored, x]), np.zeros(5))
+    np.testing.assert_array_equal(data.hyperplane, [0, 1, 0, 1, 0])
+    np.testing.assert_array_equal(data.orientation, [1, 1, -1, -1, 1])
+    np.testing.assert_array_equal(Dataset(data.X[:2], np.zeros(2)).hyperplane, [0, 1])
+
+
+def test_rounded_and_exact_comparison_agree_on_a_lattice():
     grid = np.arange(-6, 7)
     lattice = np.array([(i, j) for i in grid for j in grid if (i, j) != (0, 0)])
     rounded = Dataset(lattice.astype(float), np.zeros(len(lattice)))
@@ -256,12 +268,23 @@ def write(path, text):
 
 
 def test_csv_decimals_are_kept_exactly(tmp_path):
-    path = write(tmp_path / "my.csv", "\ufeffx1, x2, y\n# a comment\n0.1, 1/3, -2\n\n1e-2,4,0.7\n")
+    path = write(tmp_path / "my.csv", "x1, x2, y\n# a comment\n0.1, 1/3, -2\n\n1e-2,4,0.7\n")
     data = Dataset.from_csv(path)
     assert data.name == "my"
     assert data.rational
     assert data.X_exact == ((Fraction(1, 10), Fraction(1, 3)), (Fraction(1, 100), 4))
     assert data.y_exact == (-2, Fraction(7, 10))
+
+
+def test_csv_files_of_spreadsheets_start_with_a_byte_order_mark(tmp_path):
+    assert Dataset.from_csv(write(tmp_path / "t.csv", "\ufeff1,2\n")).X_exact == ((1,),)
+
+
+@pytest.mark.parametrize("target", [None, "c", 2, -1])
+def test_csv_target_is_the_last_column_by_default(tmp_path, target):
+    data = Dataset.from_csv(write(tmp_path / "t.csv", "a,b,c\n1,2,3\n4,5,6\n"), target=target)
+    assert data.X_exact == ((1, 2), (4, 5))
+    assert data.y_exact == (3, 6)
 
 
 @pytest.mark.parametrize("target", ["b", 1, -2])

@@ -110,6 +110,7 @@ def test_the_seed_determines_the_network_and_is_kept_when_drawn(kind):
 @ALL
 def test_the_negative_slope_is_passed_on(kind):
     assert init.get(kind)(4, 2, 1.0, 0, negative_slope=0.2).negative_slope == 0.2
+    assert init.get(kind)(4, 2, log10_scale=-999, negative_slope=0.2).negative_slope == 0.2
 
 
 def test_weights_have_the_stated_variance():

@@ -99,6 +99,7 @@ def test_outputs_do_not_depend_on_the_blocks_they_are_computed_in(monkeypatch):
     for entries in (1, 21, 7 * 49):
         monkeypatch.setattr(flowsim.network, "_BLOCK_ENTRIES", entries)
         np.testing.assert_allclose(net(X), whole, rtol=1e-13)
+    assert net(X[:0]).shape == (0,)
 
 
 def test_the_residual_is_target_minus_output():
@@ -181,6 +182,7 @@ def test_log_scale_minus_infinity_is_the_zero_neuron():
     np.testing.assert_array_equal(net.direction[0], [0.0, 0.0])
     assert net.log_norm[0] == -np.inf
     assert net.a[0] == net.W[0, 0] == 0.0
+    np.testing.assert_array_equal(net.pattern(Dataset([[1]], [1])), [[0], [1]])
 
 
 # -- activation pattern -----------------------------------------------------------------------

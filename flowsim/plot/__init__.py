@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flowsim.plot.directions import directions
 from flowsim.plot.timeline import timeline
 
-__all__ = ["timeline"]
+__all__ = ["directions", "timeline"]

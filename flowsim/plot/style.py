@@ -69,6 +69,7 @@ def time_axis(ax: Axes, solution: Solution, *, room: float = 0.0) -> float:
     ax.set_xscale("log")
     ax.set_xlim(left, left * (end / left) ** (1.0 + room))
     ax.set_xlabel("time t of the gradient flow (logarithmic)")
+    _plain_ticks(ax, np.log10(end / left))
     return left
 
 
@@ -79,6 +80,18 @@ def shade_alignment(ax: Axes, solution: Solution) -> None:
         return
     ax.axvspan(left, end, color=SKY, alpha=0.13, linewidth=0, zorder=0)
     ax.axvline(end, color=GREY, linestyle=(0, (5, 3)), linewidth=1.2, zorder=1)
+
+
+def _plain_ticks(ax: Axes, decades: float) -> None:
+    """Label a logarithmic axis of a few decades 0.1, 1, 10, and 2 and 5 if there is room."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    plain = FuncFormatter(lambda value, _: f"{value:g}")
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    if decades < 6:
+        ax.xaxis.set_major_formatter(plain)
+    if decades < 2.5:
+        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=20))
 
 
 def _round_down(t: float) -> float:

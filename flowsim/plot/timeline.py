@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from flowsim.events import EVENT_KINDS
 from flowsim.plot import style
 from flowsim.report import Milestone, loss_formula, loss_symbol, plateaus
 
@@ -14,24 +16,30 @@ if TYPE_CHECKING:
 
     from flowsim.solution import Solution
 
-#: The loss gets a logarithmic axis when it falls by more than this factor, whose
-#: bottom is at this part of the largest loss if the loss goes to zero.
-_LOG_BELOW = 1e-3
+#: The loss gets a logarithmic axis when it falls by more than this factor. Its bottom is
+#: this part of the loss at which something last happened: the way to zero beyond takes
+#: many decades, and would flatten all that is above.
+_LOG_BELOW = 1e-2
+_BELOW_LAST_EVENT = 3e-2
 _LOG_BOTTOM = 1e-16
 #: Steps are refined where the loss moves by more than this part of the axis.
 _COARSE = 0.02
 _MAX_REFINED = 200
-_LABELLED_PLATEAUS = 6
+#: Width and height of a plateau's label as parts of the axes.
+_LABEL_SIZE = (0.22, 0.08)
 #: Events are drawn in this many columns: dark ones hold many.
 _COLUMNS = 500
 #: Rows of the rug: kinds of events, colour, label.
 _RUG = (
     (("pattern",), style.BLACK, "activation changes"),
     (("death",), style.VERMILION, "deaths"),
-    (("sign_change", "origin"), style.PURPLE, "sign changes, zeros of w"),
+    (("sign_change",), style.PURPLE, "sign changes of a"),
+    (("origin",), style.GREEN, "zeros of w"),
     (("ambiguous",), style.ORANGE, "ambiguous points"),
 )
 _ROW = 0.045
+#: The time after the alignment gets a close-up if its part of the axis is below this.
+_CLOSE_UP_BELOW = 0.12
 
 
 def timeline(solution: Solution, ax: Axes | None = None) -> Axes:
@@ -54,12 +62,13 @@ def timeline(solution: Solution, ax: Axes | None = None) -> Axes:
     left = style.time_axis(ax, solution)
     t, loss = _curve(solution, left)
     rows = _rug_rows(solution)
-    logarithmic = _loss_axis(ax, loss, len(rows), loss_formula(solution))
+    floor = _loss_axis(ax, solution, len(rows))
     style.shade_alignment(ax, solution)
-    ax.plot(t, loss, color=style.BLUE, linewidth=2.2, zorder=3)
-    _mark_limit(ax, solution, logarithmic)
-    _mark_plateaus(ax, solution)
+    # Down to the floor only: the room below it is for the ticks.
+    ax.plot(t, np.where(loss >= floor, loss, np.nan), color=style.BLUE, linewidth=2.2, zorder=3)
     _label_phases(ax, solution)
+    _mark_end(ax, solution, floor, _ROW * len(rows))
+    _mark_plateaus(_close_up(ax, solution, t, loss, floor) or ax, solution)
     for row, (times, color, label) in enumerate(rows):
         _draw_rug(ax, times, row, color, label)
     style.set_title(ax, solution)
@@ -82,67 +91,110 @@ def _curve(solution: Solution, left: float) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([t, extra])[order], np.concatenate([loss, solution.loss(extra)])[order]
 
 
-def _loss_axis(ax: Axes, loss: np.ndarray, rug_rows: int, label: str) -> bool:
-    """Scale the y axis, leaving room for the rug below and for labels above."""
+def _loss_axis(ax: Axes, solution: Solution, rug_rows: int) -> float:
+    """Scale the y axis, with room for the rug below and labels above; return its floor."""
+    loss = solution.history.loss
     top = float(loss.max()) or 1.0
-    bottom = max(float(loss.min()), _LOG_BOTTOM * top)
-    below = _ROW * rug_rows + 0.06
-    logarithmic = bottom < _LOG_BELOW * top
-    if logarithmic:
+    below, above = _ROW * rug_rows + 0.06, 0.12
+    share = 1.0 - below - above
+    if loss.min() < _LOG_BELOW * top:
+        floor = _log_floor(solution, top)
+        decades = np.log10(top / floor) / share
         ax.set_yscale("log")
-        decades = np.log10(top / bottom) / (1.0 - below - 0.10)
-        ax.set_ylim(bottom * 10 ** (-below * decades), top * 10 ** (0.10 * decades))
+        ax.set_ylim(floor * 10 ** (-below * decades), top * 10 ** (above * decades))
+        ax.set_yticks([tick for tick in ax.get_yticks() if floor <= tick <= top * 10], minor=False)
+        ax.minorticks_off()
     else:
-        # From zero, unless that flattens the curve.
-        low = 0.0 if bottom < 0.5 * top else bottom
-        span = (top - low or top) / (1.0 - below - 0.10)
-        ax.set_ylim(low - below * span, top + 0.10 * span)
-        ax.set_yticks([tick for tick in ax.get_yticks() if low <= tick <= top + 0.1 * span])
-    ax.set_ylabel(f"training loss {label}")
+        # From zero, unless that flattens a curve that does move.
+        flattened = 0.5 * top <= loss.min() <= (1.0 - _LOG_BELOW) * top
+        floor = float(loss.min()) if flattened else 0.0
+        span = (top - floor) / share
+        ax.set_ylim(floor - below * span, floor + (1.0 - below) * span)
+        ax.set_yticks([tick for tick in ax.get_yticks() if floor <= tick <= top + above * span])
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high)
+    ax.set_ylabel(f"training loss {loss_formula(solution)}")
     ax.spines[["top", "right"]].set_visible(False)
-    return logarithmic
+    return floor
 
 
-def _mark_limit(ax: Axes, solution: Solution, logarithmic: bool) -> None:
-    """Mark the end of the run and the loss that it tends to."""
-    final = solution.final
-    bottom, top = ax.get_ylim()
-    if np.isfinite(final.limit_loss) and (final.limit_loss > bottom or not logarithmic):
+def _log_floor(solution: Solution, top: float) -> float:
+    t, loss = solution.history.t, solution.history.loss
+    changes = solution.events.t[solution.events.kind_code != EVENT_KINDS.index("stationary")]
+    last = float(np.interp(changes[-1], t, loss)) if len(changes) else top
+    return max(float(loss.min()), min(_BELOW_LAST_EVENT * last, _LOG_BELOW * top), _LOG_BOTTOM * top)
+
+
+def _mark_end(ax: Axes, solution: Solution, floor: float, rug: float) -> None:
+    """Mark the end of the run and the loss that it tends to; `rug` is the height of the ticks."""
+    final, end = solution.final, solution.t_end
+    beyond = final.loss < floor
+    if np.isfinite(final.limit_loss) and final.limit_loss > floor:
         ax.axhline(final.limit_loss, color=style.GREEN, linestyle=":", linewidth=1.4, zorder=2)
-    loss = max(final.loss, _LOG_BOTTOM * float(solution.history.loss.max()))
-    marker = "s" if solution.status == "stationary" else ">"
-    ax.plot(
-        [solution.t_end], [loss], marker, color=style.GREEN, markersize=9, clip_on=False, zorder=5
-    )
-    what = final.kind.replace("_", " ")
-    text = f"{what}\n{loss_symbol(solution)} = {final.loss:.7g}\nat t = {solution.t_end:.4g}"
-    share = _height(ax, loss)
-    ax.annotate(
-        text, (solution.t_end, loss), xytext=(-8, 9 if share < 0.7 else -9),
-        textcoords="offset points", ha="right", va="bottom" if share < 0.7 else "top",
-        color=style.GREEN, fontsize=9.5, fontweight="bold",
+    loss = max(final.loss, floor)
+    marker = "v" if beyond else "s" if solution.status == "stationary" else ">"
+    ax.plot([end], [loss], marker, color=style.GREEN, markersize=9, clip_on=False, zorder=5)
+    kind = "\n".join(textwrap.wrap(final.kind.replace("_", " "), 16))
+    text = f"{kind}\n{loss_symbol(solution)} = {final.loss:{'.2g' if beyond else '.7g'}}"
+    text += f"{' (below)' if beyond else ''}\nat t = {end:.6g}"
+    height = min(max(_height(ax, loss), rug + 0.06), 0.9)
+    ax.text(
+        1.015, height, text, transform=ax.transAxes, ha="left", va="center", color=style.GREEN,
+        fontsize=9.5, fontweight="bold",
     )  # fmt: skip
 
 
+def _close_up(
+    ax: Axes, solution: Solution, t: np.ndarray, loss: np.ndarray, floor: float
+) -> Axes | None:
+    """Draw what follows the alignment in an inset, if logarithmic time leaves it no width.
+
+    From tiny initialisations the alignment takes a time ~ ln(1/λ), the rest a time ~ 1.
+    """
+    left, right = ax.get_xlim()
+    start, end = solution.alignment.end_time, solution.t_end
+    if not np.log(right / start) < _CLOSE_UP_BELOW * np.log(right / left):
+        return None
+    inset = ax.inset_axes((0.10, 0.30, 0.72, 0.40))
+    inset.plot(t - start, np.where(loss >= floor, loss, np.nan), color=style.BLUE, linewidth=2.0)
+    inset.set_yscale(ax.get_yscale())
+    inset.set_xlim(-0.1 * (end - start), end - start)
+    inset.axvline(0.0, color=style.GREY, linestyle=(0, (5, 3)), linewidth=1.2)
+    inset.set_title("after early alignment, in linear time", fontsize=9)
+    inset.set_xlabel(f"t − {start:.6g}", fontsize=9)
+    inset.tick_params(labelsize=8)
+    return inset
+
+
 def _mark_plateaus(ax: Axes, solution: Solution) -> None:
-    found = [p for p in plateaus(solution) if p.t > ax.get_xlim()[0]]
+    left, right = ax.get_xlim()
+    shift = 0.0 if ax.get_xscale() == "log" else solution.alignment.end_time  # of the close-up
+    found = [p._replace(t=p.t - shift) for p in plateaus(solution)]
+    found = [p for p in found if left < p.t < right]
     if not found:
         return
     ax.plot(
         [p.t for p in found], [p.loss for p in found], "D",
         color=style.ORANGE, markeredgecolor=style.BLACK, markersize=7, zorder=4,
     )  # fmt: skip
-    for plateau in _longest(found, solution)[:_LABELLED_PLATEAUS]:
+    taken: list[np.ndarray] = []
+    for plateau in _slowest(found, solution, shift):
+        place = ax.transAxes.inverted().transform(ax.transData.transform((plateau.t, plateau.loss)))
+        if any(np.all(np.abs(place - other) < _LABEL_SIZE) for other in taken):
+            continue
+        taken.append(place)
+        # Below and to the left of a falling curve there is always room.
         ax.annotate(
-            f"plateau {loss_symbol(solution)} = {plateau.loss:.6g}\nat t = {plateau.t:.4g}",
-            (plateau.t, plateau.loss), xytext=(0, 8), textcoords="offset points",
-            ha="center", va="bottom", fontsize=9,
+            f"plateau {loss_symbol(solution)} = {plateau.loss:.6g}\nat t = {plateau.t + shift:.6g}",
+            (plateau.t, plateau.loss), xytext=(-4, -7), textcoords="offset points",
+            ha="right", va="top", fontsize=9, zorder=6,
         )  # fmt: skip
 
 
-def _longest(found: list[Milestone], solution: Solution) -> list[Milestone]:
-    """Order plateaus by how slow the flow is there, the slowest first."""
-    speed = np.interp([p.t for p in found], solution.history.t, solution.history.speed)
+def _slowest(found: list[Milestone], solution: Solution, shift: float) -> list[Milestone]:
+    """Order plateaus by the speed of the flow there, the slowest first."""
+    times = [p.t + shift for p in found]
+    speed = np.interp(times, solution.history.t, solution.history.speed)
     return [found[i] for i in np.argsort(speed, kind="stable")]
 
 
@@ -155,7 +207,7 @@ def _label_phases(ax: Axes, solution: Solution) -> None:
     ax.text(middle, 0.985, "early alignment", ha="center", color=style.BLUE, **place)
     after = np.log(right / end) / np.log(right / left)
     ax.annotate(
-        f"ends at t = {end:.4g}", (end, 0.985), xycoords=ax.get_xaxis_transform(),
+        f"ends at t = {end:.6g}", (end, 0.985), xycoords=ax.get_xaxis_transform(),
         xytext=(5 if after > 0.2 else -5, 0), textcoords="offset points",
         ha="left" if after > 0.2 else "right", va="top", fontsize=9.5, color=style.GREY,
     )  # fmt: skip

@@ -7,11 +7,11 @@ that Filippov's rules select (`flowsim.cells`). See docs/engine.md.
 """
 
 from flowsim.engines.piecewise.integrator import Integrator as Integrator
-from flowsim.engines.piecewise.run import Limits as Limits
-from flowsim.engines.piecewise.run import Progress as Progress
-from flowsim.engines.piecewise.run import Record as Record
-from flowsim.engines.piecewise.run import StateStore as StateStore
-from flowsim.engines.piecewise.run import run as run
-from flowsim.engines.piecewise.run import snapshot as snapshot
+from flowsim.engines.piecewise.driver import Limits as Limits
+from flowsim.engines.piecewise.driver import Progress as Progress
+from flowsim.engines.piecewise.driver import Record as Record
+from flowsim.engines.piecewise.driver import StateStore as StateStore
+from flowsim.engines.piecewise.driver import integrate as integrate
+from flowsim.engines.piecewise.driver import snapshot as snapshot
 from flowsim.engines.piecewise.state import State as State
 from flowsim.engines.piecewise.trajectory import Trajectory as Trajectory

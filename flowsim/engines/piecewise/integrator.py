@@ -94,6 +94,7 @@ class Integrator:
         self._AQ = np.empty((m, p))
         self._Q = np.empty((m // (d + 2) + 1, d + 1, d + 1))  # only groups of more than d+1
         self._first = np.zeros(m + 1, dtype=np.int64)
+        self._left: dict[tuple[int, int], float] = {}  # when a slide last ended
         self._mask = np.empty(m, dtype=np.bool_)
         self._speed = np.zeros(m)
         self._plane_samples = np.argsort(self.cells.index, kind="stable").astype(np.int64)
@@ -198,7 +199,7 @@ class Integrator:
             tau_slide, q, which, side = kernels.slide_exit(
                 tau, cells.weight, *self._moments, self._plane_start, self._plane_samples,
                 e.active, e.start, e.members, state.sign, groups.slides, groups.slide_count,
-                groups.multipliers, e.r, e.base, cells.rounding(e.r[0]), self._table,
+                groups.held, groups.multipliers, e.r, e.base, cells.rounding(e.r[0]), self._table,
             )  # fmt: skip
             if q >= 0:
                 tau = tau_slide
@@ -310,6 +311,9 @@ class Integrator:
             self.groups.place(j, chosen.code, int(state.sign[j]))
             if self.groups.projected[self.groups.slot[j]]:
                 w[:] = self.groups.projector[self.groups.slot[j]] @ w
+            for g in np.flatnonzero((before != 0) & (chosen.code == 0)):
+                if self._left.get((j, int(g))) == self.time:
+                    self.groups.hold(j, int(g))
         else:
             self.groups.remove(j)
         rows = self._pattern_rows(j, before, chosen.code)
@@ -326,6 +330,7 @@ class Integrator:
         before = state.code[j].copy()
         state.code[j, plane] = side
         state.fresh[j, plane] = True
+        self._left[j, plane] = self.time
         self.groups.place(j, state.code[j], int(state.sign[j]))
         return self._pattern_rows(j, before, state.code[j])
 

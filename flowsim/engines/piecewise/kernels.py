@@ -380,7 +380,7 @@ def advance(  # pragma: no cover - compiled
 @njit(cache=True)
 def slide_exit(  # pragma: no cover - compiled
     h, weight, moment_plus, moment_minus, plane_start, plane_samples, active, start, members,
-    sign, slides, slide_count, multipliers, r, base, tie, table,
+    sign, slides, slide_count, held, multipliers, r, base, tie, table,
 ):  # fmt: skip
     """Find the first slide whose multiplier leaves its interval within the step.
 
@@ -414,6 +414,10 @@ def slide_exit(  # pragma: no cover - compiled
                 poly[0, o] = (zeta - weight * plus) * power
                 poly[1, o] = (zeta - weight * minus) * power
                 power *= best
+            if held[g, s]:
+                if min(abs(poly[0, 0]), abs(poly[1, 0])) <= tie:
+                    continue
+                held[g, s] = False
             for end in range(2):
                 inside = alpha if end == 0 else -alpha
                 x = first_exit(poly[end], inside, tie, table)

@@ -21,6 +21,8 @@ ZENO_PER_NEURON = 4
 REPORT_EVERY = 0.1
 #: Rates this many times over the tolerance are not worth a least-squares problem.
 CHECK_EVERY = 8
+#: Speeds below this have lost digits to underflow and cannot be audited.
+SMALLEST_SPEED = 1e-280
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Record:
     dissipation: float = 0.0
 
 
-def run(
+def integrate(
     integrator: Integrator,
     limits: Limits,
     threshold: float,
@@ -147,11 +149,14 @@ def _note(record: Record, integrator: Integrator, e: Expansion) -> None:
     record.speed.append(speed)
     record.rate.append(float(rates.max(initial=0.0)))
     record.alive.append(int(np.sum(integrator.state.fate == ALIVE)))
-    if not integrator.frozen and speed > 0.0:
-        # dL/dt from the residual's own series against -|theta'|^2 from the neurons'.
+    if not integrator.frozen and speed > SMALLEST_SPEED:
+        # dL/dt from the residual's own series against -|theta'|^2 from the neurons',
+        # beyond what the rounding of D, and of its projection onto slides, explains.
         slope = weight * float(r0 @ e.r[1])
-        floor = np.finfo(float).eps * weight * float(np.abs(r0) @ np.abs(e.r[1]))
-        excess = abs(slope + speed) - 8 * floor
+        size = float(np.sum(integrator.state.mass[integrator.state.fate == ALIVE]))
+        noise = integrator.cells.rounding(r0) * np.sqrt(size)
+        pressed = np.sqrt(size) * float(np.linalg.norm(e.base[:, 0], axis=1).max(initial=0.0))
+        excess = abs(slope + speed) - (2 * np.sqrt(speed) + pressed + noise) * noise
         record.dissipation = max(record.dissipation, excess / speed)
 
 
