@@ -435,10 +435,13 @@ def _follow(local: _Local, start: np.ndarray, tie: float) -> np.ndarray:
     """
     margin = np.where(np.abs(start) <= tie, 0.0, start)
     sides = np.sign(margin)
+    # Only attracting hyperplanes can hold w; on the others a side must be chosen.
+    undecided = (sides == 0.0) & (local.jump >= -local.tie)
+    sides[undecided] = np.where(local.off[undecided] != 0.0, local.off[undecided], 1.0)
     for _ in range(20 * (len(margin) + 1)):
         attracting = (margin == 0.0) & (local.jump < -local.tie)
         fixed = ~attracting
-        held = np.where(sides[fixed] >= 0, local.plus[fixed], local.minus[fixed])
+        held = np.where(sides[fixed] > 0, local.plus[fixed], local.minus[fixed])
         base = local.base + held @ local.normals[fixed]
         ends = (local.minus[attracting], local.plus[attracting])
         best = _box_least_squares(local.normals[attracting], base, ends)

@@ -70,9 +70,9 @@ class InitOptions:
 
     m: int = 200
     """Number of neurons."""
-    scale: Annotated[
-        float | None, arg(metavar="FLOAT", help_behavior_hint="(default: 1e-06)")
-    ] = None
+    scale: Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="(default: 1e-06)")] = (
+        None
+    )
     """Scale λ of the initial parameters, which are of size λ/√m."""
     log10_scale: OptionalFloat = None
     """log10 of the scale, instead of it: for scales below 1e-308."""

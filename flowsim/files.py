@@ -229,13 +229,17 @@ def _read_variable(variable: h5netcdf.Variable) -> Variable:
 
 
 def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, (np.generic, np.ndarray)) and value.size == 1 else value
+    return (
+        value.item() if isinstance(value, (np.generic, np.ndarray)) and value.size == 1 else value
+    )
 
 
 def _check_format(groups: dict[str, Group], path: StrPath) -> None:
     found = groups[""].attrs.get("flowsim_format")
     if not isinstance(found, int):
-        raise ValueError(f"Argument `path` must name a run that flowsim saved, but {path} is not one.")
+        raise ValueError(
+            f"Argument `path` must name a run that flowsim saved, but {path} is not one."
+        )
     if found > FORMAT:
         raise ValueError(
             f"Argument `path` must name a run in format {FORMAT} or older, but {path} is in "

@@ -130,7 +130,9 @@ def plateaus(solution: Solution) -> list[Milestone]:
     """Return the plateaus (local minima in time of the speed) with their losses."""
     times = solution.events.where("plateau").t
     losses = np.interp(times, solution.history.t, solution.history.loss)
-    return [Milestone(float(t), float(loss), "plateau") for t, loss in zip(times, losses, strict=True)]
+    return [
+        Milestone(float(t), float(loss), "plateau") for t, loss in zip(times, losses, strict=True)
+    ]
 
 
 def milestones(solution: Solution) -> list[Milestone]:
@@ -190,7 +192,9 @@ def _outcome(solution: Solution) -> list[str]:
     ]
     if solution.status != "stationary":
         lines.append(f"           {solution.message}")
-    lines.append(f"  Loss     {final.loss:.10g} at the end, gradient norm {final.gradient_norm:.3g}")
+    lines.append(
+        f"  Loss     {final.loss:.10g} at the end, gradient norm {final.gradient_norm:.3g}"
+    )
     if np.isfinite(final.floor_loss):
         floor = 0.0 if _vanishes(solution, final.floor_loss) else final.floor_loss
         lines.append(f"           {floor:.10g} is the infimum over networks of any width")
@@ -231,4 +235,6 @@ def _event_counts(solution: Solution) -> list[str]:
 
 def _audit(solution: Solution) -> list[str]:
     width = max((len(key) for key in solution.audit), default=0)
-    return [f"  {key.replace('_', ' '):<{width}}  {value:.2g}" for key, value in solution.audit.items()]
+    return [
+        f"  {key.replace('_', ' '):<{width}}  {value:.2g}" for key, value in solution.audit.items()
+    ]

@@ -225,13 +225,17 @@ def _events(group: Group) -> Events:
 
 
 def _data_group(data: Dataset) -> Group:
-    arrays: dict[str, Any] = {name: getattr(data, name) for name in ("X", "y", "teacher", "normals")}
+    arrays: dict[str, Any] = {
+        name: getattr(data, name) for name in ("X", "y", "teacher", "normals")
+    }
     arrays |= {"hyperplane_of_sample": data.hyperplane, "orientation": data.orientation}
     if data.rational:
         arrays["X_exact"] = np.array([[str(x) for x in row] for row in data.X_exact], dtype=object)
         arrays["y_exact"] = np.array([str(y) for y in data.y_exact], dtype=object)
     attrs: dict[str, Attribute] = {"name": data.name}
-    attrs |= {key: getattr(data, key) for key in ("noise", "inputs") if getattr(data, key) is not None}
+    attrs |= {
+        key: getattr(data, key) for key in ("noise", "inputs") if getattr(data, key) is not None
+    }
     present = {name: value for name, value in arrays.items() if value is not None}
     return Group({name: _variable(value, DATA[name]) for name, value in present.items()}, attrs)
 

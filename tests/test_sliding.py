@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from support import Reference, balanced_neuron, codes, loss_is, neuron, pattern_rows
+from support import Reference, balanced_neuron, codes, loss_is, neuron, pattern_rows, simulate
 
 import flowsim as fs
 
@@ -15,7 +15,7 @@ import flowsim as fs
 def frozen_slide():
     """One neuron of the orthogonal pair, r = y, that slides from t = ln(2 + sqrt 5) / 1.25 on."""
     start = balanced_neuron(90.0, size=1e-3)
-    return fs.simulate(start, fs.datasets.orthogonal_pair(), residual="frozen", t1=20.0)
+    return simulate(start, fs.datasets.orthogonal_pair(), residual="frozen", t1=20.0)
 
 
 def test_a_neuron_reaches_its_slide_at_the_closed_form_time(frozen_slide):
@@ -54,7 +54,7 @@ def logistic(t: float, q0: float) -> float:
 
 def test_a_neuron_started_on_its_hyperplane_slides_along_a_logistic_law():
     size = 2.0**-10
-    sol = fs.simulate(neuron(size, [0.8 * size, -0.6 * size]), MIXED, t1=30.0)
+    sol = simulate(neuron(size, [0.8 * size, -0.6 * size]), MIXED, t1=30.0)
     assert pattern_rows(sol) == []
     for t in (1.0, 5.0, 12.5, 20.0, 30.0):
         net = sol.network(t)
@@ -64,7 +64,7 @@ def test_a_neuron_started_on_its_hyperplane_slides_along_a_logistic_law():
 
 
 def test_mixed_labels_one_sliding_neuron_to_its_end_in_tens_of_steps():
-    sol = fs.simulate(balanced_neuron(10.0, size=1e-3), MIXED)
+    sol = simulate(balanced_neuron(10.0, size=1e-3), MIXED)
     assert sol.status == "stationary"
     assert [row[1:] for row in pattern_rows(sol)] == [(0, 1, 1, 0)]
     assert codes(sol).tolist() == [[1, 0]]
@@ -73,7 +73,7 @@ def test_mixed_labels_one_sliding_neuron_to_its_end_in_tens_of_steps():
 
 
 def test_after_reaching_its_slide_the_neuron_follows_the_logistic_law():
-    sol = fs.simulate(balanced_neuron(10.0, size=1e-3), MIXED, t1=40.0)
+    sol = simulate(balanced_neuron(10.0, size=1e-3), MIXED, t1=40.0)
     t0 = pattern_rows(sol)[0][0]
     net = sol.network(t0)
     q0 = net.a[0] * np.linalg.norm(net.W[0])
@@ -85,7 +85,7 @@ def test_after_reaching_its_slide_the_neuron_follows_the_logistic_law():
 
 def test_many_sliding_neurons_cost_no_more_than_their_events():
     """A cluster that slides together takes a bounded number of steps between events."""
-    sol = fs.simulate(fs.init.balanced(40, 2, 1e-4, seed=2), MIXED)
+    sol = simulate(fs.init.balanced(40, 2, 1e-4, seed=2), MIXED)
     assert sol.status == "stationary"
     assert 0 in codes(sol)
     assert sol.steps < 100 + 3 * len(pattern_rows(sol))
@@ -98,7 +98,7 @@ def test_parallel_samples_are_slid_on_together():
     leaves only sample 1 to pull: q' = 2/5 q (1 - 4/5 q).
     """
     data = fs.Dataset([[1, 0], ["0.6", "0.8"], ["-0.6", "-0.8"], ["1.2", "1.6"]], [1, -1, 0, -2])
-    sol = fs.simulate(balanced_neuron(10.0, size=1e-3), data, t1=60.0)
+    sol = simulate(balanced_neuron(10.0, size=1e-3), data, t1=60.0)
     rows = pattern_rows(sol)
     assert sorted(row[2:] for row in rows) == [(1, 1, 0), (2, -1, 0), (3, 1, 0)]
     assert len({row[0] for row in rows}) == 1
@@ -114,7 +114,7 @@ def test_parallel_samples_are_slid_on_together():
 
 def test_a_dominated_neuron_stays_where_w_vanishes_when_the_other_side_is_silent():
     """d = 1, r = y = -1: w = cosh t - 2 sinh t is 0 at artanh(1/2), and nothing acts below."""
-    sol = fs.simulate(neuron(2.0, [1.0]), fs.Dataset([[1]], [-1]), residual="frozen", t1=3.0)
+    sol = simulate(neuron(2.0, [1.0]), fs.Dataset([[1]], [-1]), residual="frozen", t1=3.0)
     [t] = sol.events.where("origin").t
     assert t == pytest.approx(math.atanh(0.5), rel=1e-12)
     end = sol.final.network
@@ -125,7 +125,7 @@ def test_a_dominated_neuron_stays_where_w_vanishes_when_the_other_side_is_silent
 def test_a_dominated_neuron_passes_w_equal_zero_when_the_other_side_pulls_on():
     """With the antipodal sample of label +1 the field is -1/2 on both sides of w = 0."""
     data = fs.Dataset([[1], [-1]], [-1, 1])
-    sol = fs.simulate(neuron(2.0, [1.0]), data, residual="frozen", t1=4.0)
+    sol = simulate(neuron(2.0, [1.0]), data, residual="frozen", t1=4.0)
     rows = pattern_rows(sol)
     assert sorted(row[2:] for row in rows) == [(0, 1, -1), (1, -1, 1)]
     assert [row[0] for row in rows] == pytest.approx([2 * math.atanh(0.5)] * 2, rel=1e-12)
@@ -136,7 +136,7 @@ def test_a_dominated_neuron_passes_w_equal_zero_when_the_other_side_pulls_on():
 
 def test_an_unbalanced_neuron_changes_the_sign_of_a_at_the_closed_form_time():
     """d = 1, r = y = 1: a = 2 sinh t - cosh t, w = 2 cosh t - sinh t."""
-    sol = fs.simulate(neuron(-1.0, [2.0]), fs.Dataset([[1]], [1]), residual="frozen", t1=2.0)
+    sol = simulate(neuron(-1.0, [2.0]), fs.Dataset([[1]], [1]), residual="frozen", t1=2.0)
     events = sol.events.where("sign_change")
     assert events.t == pytest.approx([math.atanh(0.5)], rel=1e-12)
     assert (events.before[0], events.after[0]) == (-1, 1)
@@ -148,7 +148,7 @@ def test_an_unbalanced_neuron_changes_the_sign_of_a_at_the_closed_form_time():
 def test_a_start_on_a_repulsive_hyperplane_is_reported_as_ambiguous():
     """Both sides push away: x_1.D is -0.3 a off and 0.2 a on, with sample 2 always on."""
     data = fs.Dataset([["1", "0"], ["-0.6", "0.8"]], [1, 1])
-    sol = fs.simulate(neuron(1.0, [0.0, 1.0]), data, residual="frozen", t1=0.5)
+    sol = simulate(neuron(1.0, [0.0, 1.0]), data, residual="frozen", t1=0.5)
     events = sol.events.where("ambiguous")
     assert len(events) == 1
     assert (events.t[0], events.neuron[0]) == (0.0, 0)

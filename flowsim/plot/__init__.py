@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flowsim.plot.directions import directions
+from flowsim.plot.function import function, univariate
 from flowsim.plot.timeline import timeline
 
-__all__ = ["directions", "timeline"]
+__all__ = ["directions", "function", "timeline", "univariate"]

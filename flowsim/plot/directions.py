@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 #: At most this many neurons and times are drawn; more would only blacken the picture.
 _MAX_NEURONS = 400
 _MAX_TIMES = 300
+#: More neurons than this get thinner lines.
+_FEW_NEURONS = 100
 #: More activation boundaries than this go without names.
 _NAMED_SAMPLES = 8
 _ALIVE = FATES.index("alive")
@@ -172,7 +174,7 @@ def _plane_name(solution: Solution, plane: int) -> str:
         return "w = 0"
     samples = np.flatnonzero(data.hyperplane == plane)
     if np.all(data.X[:, 1] == 1.0):
-        return f"x = {data.X[samples[0], 0]:.4g}"
+        return f"x = {data.X[samples[0], 0]:.4g}".replace("-", "−")
     return "sample " + ", ".join(str(k) for k in samples)
 
 
@@ -200,7 +202,7 @@ def _draw_paths(
         kept = np.flatnonzero(np.isfinite(shown).any(axis=0))
         paths = [np.column_stack([times, shown[:, j]]) for j in kept]
         colors = [(*to_rgb(color), 0.35 + 0.55 * strength[j]) for j in kept]
-        widths = 0.6 + 2.4 * strength[kept]
+        widths = 0.6 + (2.4 if len(share) <= _FEW_NEURONS else 1.2) * strength[kept]
         ax.add_collection(LineCollection(paths, colors=colors, linewidths=widths, zorder=3))
     died = np.argwhere(alive[:-1] & ~alive[1:])
     ax.plot(
@@ -240,14 +242,15 @@ def _label(ax: Axes, solution: Solution, drawn: int) -> None:
         Line2D([], [], color=style.BLUE, linewidth=2, label="a > 0"),
         Line2D([], [], color=style.VERMILION, linewidth=2, label="a < 0"),
         Line2D([], [], color=style.BLACK, marker="x", linestyle="none", label="neuron dies"),
-        Line2D([], [], color=style.GREY, linewidth=0.9, label="activation boundary of a sample"),
+        Line2D([], [], color=style.GREY, linewidth=0.9, label="activation boundary"),
+        Line2D([], [], color=style.GREY, linestyle=(0, (5, 3)), label="end of early alignment"),
         Line2D(
             [], [], color=style.GREY, marker="o", linestyle="none", alpha=0.6,
-            label="at the end: area is share of Σ|a|‖w‖",
+            label="end: share of Σ|a|‖w‖",
         ),
     ]  # fmt: skip
     ax.legend(
-        handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=5, fontsize=8.5,
-        frameon=False, columnspacing=1.3, handletextpad=0.5,
+        handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=6, fontsize=8.5,
+        frameon=False, columnspacing=1.2, handletextpad=0.5,
     )  # fmt: skip
     style.set_title(ax, solution)

@@ -122,7 +122,9 @@ def _log_floor(solution: Solution, top: float) -> float:
     t, loss = solution.history.t, solution.history.loss
     changes = solution.events.t[solution.events.kind_code != EVENT_KINDS.index("stationary")]
     last = float(np.interp(changes[-1], t, loss)) if len(changes) else top
-    return max(float(loss.min()), min(_BELOW_LAST_EVENT * last, _LOG_BELOW * top), _LOG_BOTTOM * top)
+    return max(
+        float(loss.min()), min(_BELOW_LAST_EVENT * last, _LOG_BELOW * top), _LOG_BOTTOM * top
+    )
 
 
 def _mark_end(ax: Axes, solution: Solution, floor: float, rug: float) -> None:
@@ -227,7 +229,9 @@ def _draw_rug(ax: Axes, times: np.ndarray, row: int, color: str, label: str) -> 
     """Draw a row of ticks; the cost does not grow with the number of events."""
     left, right = np.log(ax.get_xlim())
     place = (np.log(np.maximum(times, ax.get_xlim()[0])) - left) / (right - left)
-    columns, counts = np.unique(np.floor(place * _COLUMNS).clip(0, _COLUMNS - 1), return_counts=True)
+    columns, counts = np.unique(
+        np.floor(place * _COLUMNS).clip(0, _COLUMNS - 1), return_counts=True
+    )
     alpha = 0.35 + 0.65 * np.log1p(counts) / np.log1p(counts.max())
     bottom = 0.012 + row * _ROW
     ax.vlines(

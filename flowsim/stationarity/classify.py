@@ -1,8 +1,9 @@
 """Verdict on a state: does the flow rest there, and what kind of point is it?
 
 The limit of the loss is the least-squares value of the occupied cells. It is a
-local minimum if every margin and every slide multiplier is strict and no dead,
-resting or vanished neuron could lower the loss; it is spurious if networks of
+local minimum if every slide multiplier lies in its closed interval (the loss is
+convex across a hyperplane that attracts), no living neuron lies on a hyperplane that
+repels it, and no dead, resting or vanished neuron could lower the loss; it is spurious if networks of
 enough width, or a better one of the same width, do better.
 """
 
@@ -18,7 +19,7 @@ from flowsim.stationarity.limits import attainable_range, feature_range, least_s
 
 #: The residual is at its least-squares value within this part of ||y||.
 RESIDUAL = 1e-6
-#: Margins and multipliers must be at least this far from their ends to count as strict.
+#: Margins and multipliers this close to an end (relative) are at it.
 STRICT = 1e-7
 #: Losses that differ by less than this part of the data's mean square / 2 are equal.
 SAME_LOSS = 1e-9
@@ -131,9 +132,9 @@ def classify(state: Snapshot, *, stationary: bool) -> Verdict:
     if _better_exists(cells, floor, limit, scale, len(state.z)):
         return verdict(
             "spurious_local_minimum",
-            "all margins and slide multipliers are strict, and better networks exist",
+            "no neuron can lower the loss from here, and better networks exist",
         )
-    return verdict("local_minimum", "all margins and slide multipliers are strict")
+    return verdict("local_minimum", "no neuron can lower the loss from here")
 
 
 def _classify_moving(state: Snapshot, D: np.ndarray, floor: float) -> Verdict:
@@ -166,10 +167,12 @@ def _obstacle(state: Snapshot, r: np.ndarray, counted: np.ndarray) -> tuple[str,
     tie = STRICT * cells.weight * float(np.sum((np.abs(r) + np.abs(cells.y)) * cells.norms))
     plus, minus = cells.sides(r)
     margin = np.abs(state.z[:, 1:] @ cells.normals.T)
-    wide = margin / np.maximum(np.abs(state.z[:, :1]), np.linalg.norm(state.z[:, 1:], axis=1, keepdims=True)).clip(1e-300)  # fmt: skip
-    if np.any((state.code[counted] != 0) & (wide[counted] < STRICT)):
-        return "unknown", "a living neuron lies on a hyperplane without sliding on it"
-    for code, sign in {(state.code[j].tobytes(), int(state.sign[j])) for j in np.flatnonzero(counted)}:  # fmt: skip
+    larger = np.maximum(np.abs(state.z[:, 0]), np.linalg.norm(state.z[:, 1:], axis=1))
+    touching = (state.code != 0) & (margin < STRICT * larger[:, None]) & counted[:, None]
+    if np.any(touching & (state.sign[:, None] * (plus - minus)[None, :] > tie)):
+        return "unknown", "a living neuron lies on a hyperplane that repels it"
+    living = {(state.code[j].tobytes(), int(state.sign[j])) for j in np.flatnonzero(counted)}
+    for code, sign in living:
         row = np.frombuffer(code, dtype=np.int8)
         planes = np.flatnonzero(row == 0)
         if len(planes) == 0:
@@ -179,8 +182,8 @@ def _obstacle(state: Snapshot, r: np.ndarray, counted: np.ndarray) -> tuple[str,
             return "unknown", "a neuron slides on linearly dependent hyperplanes"
         zeta = multiplier_map(normals) @ cells.field(r, row)
         low, high = sign * (zeta - plus[planes]), sign * (zeta - minus[planes])
-        if np.any(low <= tie) or np.any(high >= -tie):
-            return "unknown", "a slide multiplier is at the end of its interval"
+        if np.any(low < -tie) or np.any(high > tie):
+            return "unknown", "a slide is about to end"
     dead = np.flatnonzero(state.fate == DEAD)
     if len(dead):
         on_boundary = margin[dead] <= TOUCH

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from flowsim.cells import TOUCH, Cells, select
+from flowsim.cells import TOUCH, Cells, Selection, select
 from flowsim.engines.piecewise import kernels
 from flowsim.engines.piecewise.groups import Groups
 from flowsim.engines.piecewise.roots import binomials
@@ -27,6 +27,7 @@ class Cause:
     neurons: np.ndarray
     plane: int = -1
     side: int = 0
+    selection: Selection | None = None  # already made, where only the far side of tau tells
 
 
 @dataclass(eq=False)
@@ -222,21 +223,25 @@ class Integrator:
         touched = np.flatnonzero(code == 0)
         at_origin = not np.any(self.state.z[j, 1:])
 
-        def holds(x: float) -> bool:
+        def ends(x: float) -> Selection | None:
             chosen = select(
                 self.cells, e.residual(x), code, touched, sign, at_origin=at_origin
             )
-            return chosen.fate == ALIVE and not np.any(chosen.code[touched])
+            stays = chosen.fate == ALIVE and not np.any(chosen.code[touched])
+            return None if stays else chosen
 
-        if holds(tau):
+        selection = ends(tau)
+        if selection is None:
             return tau, cause
         low, high = 0.0, tau
-        while True:
-            mid = 0.5 * (low + high)
-            if not low < mid < high:
-                break
-            low, high = (mid, high) if holds(mid) else (low, mid)
-        return high, Cause("dependent", e.members[e.start[q] : e.start[q + 1]].copy())
+        while low < (mid := 0.5 * (low + high)) < high:
+            chosen = ends(mid)
+            if chosen is None:
+                low = mid
+            else:
+                high, selection = mid, chosen
+        block = e.members[e.start[q] : e.start[q + 1]].copy()
+        return high, Cause("dependent", block, selection=selection)
 
     def advance(self, e: Expansion, tau: float) -> None:
         """Move every neuron and the clock by `tau`."""
@@ -276,8 +281,9 @@ class Integrator:
             j = int(cause.neurons[0])
             state.fresh[j, cause.plane] = False
             forced.append(j)
-        elif cause.what == "dependent":
-            forced += [int(j) for j in cause.neurons]
+        elif cause.selection is not None:
+            for j in cause.neurons:
+                rows += self._enter(int(j), cause.selection)
         kernels.touching(
             self.cells.normals, state.code, state.fate, state.fresh, state.z, TOUCH, self._mask
         )
@@ -303,10 +309,18 @@ class Integrator:
             w[:] = 0.0
         touched = np.flatnonzero(on)
         chosen = select(cells, r, before, touched, float(state.sign[j]), at_origin=at_origin)
-        was_origin = at_origin and not np.any(before)
+        state.fresh[j, touched] = True
+        return self._enter(j, chosen)
+
+    def _enter(self, j: int, chosen: Selection) -> list[Event]:
+        """Put neuron j into the selected cell; return what happened."""
+        state = self.state
+        w = state.z[j, 1:]
+        before = state.code[j].copy()
+        was_origin = not np.any(before)
+        state.fresh[j] |= (before == 0) & (chosen.code != 0)
         state.code[j] = chosen.code
         state.fate[j] = chosen.fate
-        state.fresh[j, touched] = True
         if chosen.fate == ALIVE:
             self.groups.place(j, chosen.code, int(state.sign[j]))
             if self.groups.projected[self.groups.slot[j]]:
@@ -321,7 +335,7 @@ class Integrator:
             rows.append(Event(self.time, "ambiguous", j))
         if chosen.fate == DEAD:
             rows.append(Event(self.time, "death", j))
-        elif chosen.fate == ORIGIN or (at_origin and not was_origin):
+        elif chosen.fate == ORIGIN or (not np.any(chosen.code) and not was_origin):
             rows.append(Event(self.time, "origin", j))
         return rows
 
