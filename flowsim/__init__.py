@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from flowsim.files import load
     from flowsim.network import TwoLayerReLU
     from flowsim.simulate import simulate
-    from flowsim.solution import RunFailed, Solution
+    from flowsim.solution import RunError, Solution
 
 __all__ = [
     "Dataset",
-    "RunFailed",
+    "RunError",
     "Solution",
     "TwoLayerReLU",
     "__version__",
@@ -36,7 +36,7 @@ __all__ = [
 
 _HOME = {
     "Dataset": "flowsim.data",
-    "RunFailed": "flowsim.solution",
+    "RunError": "flowsim.solution",
     "Solution": "flowsim.solution",
     "TwoLayerReLU": "flowsim.network",
     "load": "flowsim.files",

@@ -5,27 +5,25 @@ a TOML file, the defaults below. A TOML file has the tables ``[data]``, ``[init]
 and ``[run]`` with the fields of the three dataclasses as keys (``-`` and ``_``
 alike), and in ``[data]`` either ``source`` (a named system, or a CSV or NPZ file
 beside the TOML file) or the data themselves: ``X`` and ``y``, or ``x`` and ``y``
-for univariate data. Its decimals are kept exact: 0.1 there is 1/10.
+for univariate data. Its decimals are kept exact: 0.1 there is 1/10. ``[init]`` may
+hold the weights themselves, ``a`` and ``W``.
 """
 
 from __future__ import annotations
 
-import difflib
-import inspect
-import tomllib
-from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, replace
-from decimal import Decimal
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, Suppress, arg
 
 if TYPE_CHECKING:
-    from flowsim.data import Dataset
-    from flowsim.network import TwoLayerReLU
+    pass
 
 DEFAULT_SCALE = 1e-6
+_UNIONS = (Union, UnionType)
+TABLES = ("data", "init", "run")
 
 # tyro would show the type of an optional number as {None}|INT and its default as None.
 OptionalInt = Annotated[int | None, arg(metavar="INT", help_behavior_hint="")]
@@ -84,6 +82,8 @@ class InitOptions:
     """Seed of the initialisation."""
     negative_slope: float = 0.0
     """Slope of the activation on its negative side, in [0, 1): 0 is ReLU."""
+    a: Suppress[Any] = None
+    W: Suppress[Any] = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,8 @@ class RunOptions:
     """Relative tolerance of the integration."""
     stationary_rtol: OptionalFloat = None
     """Relative size of the rates below which the flow counts as stationary."""
+    alignment_threshold: OptionalFloat = None
+    """Relative departure of the residual from y that ends the early alignment."""
     loss: Literal["half_mean", "mean"] = "half_mean"
     """(1/2n) Σ r² or (1/n) Σ r², whose flow runs twice as fast."""
     residual: Literal["full", "frozen"] = "full"
@@ -122,3 +124,215 @@ class RunConfig:
     data: OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
     init: OmitArgPrefixes[InitOptions] = field(default_factory=InitOptions)
     run: OmitArgPrefixes[RunOptions] = field(default_factory=RunOptions)
+
+
+@dataclass(frozen=True)
+class PlotConfig:
+    """Draw the pictures of a saved run again."""
+
+    path: Annotated[Positional[Path], arg(metavar="RUN.nc")]
+    """A file that flowsim run has written."""
+    output: OptionalPath = None
+    """Folder of the pictures (default: that of the run)."""
+
+
+def read_toml(path: Path) -> RunConfig:
+    """Read a run's options from a TOML file.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    RunConfig
+        With `source` the named system or the file of the data, resolved against the
+        folder of `path`, or "" where the file holds the data themselves.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is not TOML, or has an unknown table or key, or a value of a wrong type.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
+    except OSError as error:
+        raise type(error)(f"File {path} cannot be read: {(error.strerror or '').lower()}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"File {path} is not valid TOML: {error}.") from None
+    for name, table in tables.items():
+        _check_known(name, TABLES, f"File {path} must have only the tables", "a table or key")
+        if not isinstance(table, dict):
+            raise ValueError(f"File {path} must have a table [{name}], but it is {table!r}.")
+    data = _normalised(tables.get("data", {}))
+    source = _checked(data.pop("source", ""), str, f"`source` in [data] of file {path}")
+    if not source and not ("y" in data and ("x" in data or "X" in data)):
+        raise ValueError(
+            f"File {path} must have a source, or X and y, or x and y in its table [data], "
+            "but has none of them."
+        )
+    if (path.parent / source).is_file():
+        source = str(path.parent / source)
+    return RunConfig(
+        source=source,
+        data=_from_table(DataOptions, data, "data", path),
+        init=_from_table(InitOptions, _normalised(tables.get("init", {})), "init", path),
+        run=_from_table(RunOptions, _normalised(tables.get("run", {})), "run", path),
+    )
+
+
+def build_data(config: RunConfig) -> Dataset:
+    """Return the data that a run is about.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be read.
+    TypeError, ValueError
+        If there is no such system or file, an option does not apply to it, or the data
+        make no sense.
+    """
+    from flowsim import datasets
+    from flowsim.data import Dataset
+
+    options = config.data
+    given = {
+        item.name: getattr(options, item.name)
+        for item in fields(options)
+        if getattr(options, item.name) != item.default
+    }
+    if not config.source:
+        _check_applies(given, ("X", "x", "y"), "data in the TOML file")
+        if options.X is not None:
+            return Dataset(options.X, options.y)
+        return Dataset.univariate(options.x, options.y)
+    name = config.source.replace("_", "-")
+    if name in datasets.NAMES:
+        generator = datasets.NAMES[name]
+        _check_applies(given, inspect.signature(generator).parameters, name)
+        return generator(**given)
+    path = Path(config.source)
+    if path.suffix.lower() == ".csv":
+        _check_applies(given, ("target", "bias"), "a CSV file")
+        return Dataset.from_csv(path, **given)
+    if path.suffix.lower() == ".npz" or path.is_file():
+        _check_applies(given, (), "an NPZ file")
+        return Dataset.from_file(path)
+    known = ", ".join(datasets.NAMES)
+    raise ValueError(
+        f"The data must be a CSV, NPZ or TOML file or one of {known}, but {config.source!r} is none"
+        f"{_suggestion(name, datasets.NAMES)}."
+    )
+
+
+def build_network(options: InitOptions, d: int) -> TwoLayerReLU:
+    """Return the initial network for inputs of dimension `d`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the options make no sense, alone or together.
+    """
+    from flowsim import init
+
+    slope = options.negative_slope
+    if options.a is not None or options.W is not None:
+        if replace(options, a=None, W=None) != InitOptions(negative_slope=slope):
+            raise ValueError("Weights a and W must come with no other option than negative_slope.")
+        return init.from_arrays(_floats(options.a, "a"), _floats(options.W, "W"), slope)
+    scale = options.scale
+    if scale is None and options.log10_scale is None:
+        scale = DEFAULT_SCALE
+    return init.get(options.kind)(
+        options.m,
+        d,
+        scale,
+        options.seed,
+        log10_scale=options.log10_scale,
+        negative_slope=slope,
+    )
+
+
+def simulate_arguments(options: RunOptions) -> dict[str, Any]:
+    """Return the keyword arguments of `flowsim.simulate` that were given."""
+    given = {item.name: getattr(options, item.name) for item in fields(options)}
+    return {key: value for key, value in given.items() if key != "output" and value is not None}
+
+
+def _normalised(table: dict[str, Any]) -> dict[str, Any]:
+    return {key.replace("-", "_"): value for key, value in table.items()}
+
+
+def _from_table(cls: Any, table: dict[str, Any], name: str, path: Path) -> Any:
+    """Build one of the option classes from a table of a TOML file."""
+    types = get_type_hints(cls)
+    for key in table:
+        _check_known(key, types, f"Table [{name}] of file {path} must have only the keys", "a key")
+    where = f"in [{name}] of file {path}"
+    return cls(**{key: _checked(table[key], types[key], f"`{key}` {where}") for key in table})
+
+
+def _checked(value: Any, hint: Any, what: str) -> Any:
+    """Return `value` as the type that a field is declared with."""
+    (kind,) = [h for h in (get_args(hint) if get_origin(hint) in _UNIONS else [hint]) if h is not NoneType]
+    number = isinstance(value, int | Decimal) and not isinstance(value, bool)
+    if kind is Any:
+        return value
+    if get_origin(kind) is Literal:
+        if value in get_args(kind):
+            return value
+        wanted = f"one of {', '.join(get_args(kind))}"
+    elif kind is float:
+        if number:
+            return float(value)
+        wanted = "a number"
+    elif kind is int:
+        if number and isinstance(value, int):
+            return value
+        wanted = "a whole number"
+    elif kind is bool:
+        if isinstance(value, bool):
+            return value
+        wanted = "true or false"
+    else:
+        if isinstance(value, str):
+            return kind(value)
+        wanted = "a text"
+    shown = str(value) if isinstance(value, Decimal) else repr(value)
+    raise ValueError(f"The value of {what} must be {wanted}, but is {shown}.")
+
+
+def _floats(values: Any, name: str) -> Any:
+    """Return nested lists of integers and Decimals as floats."""
+    if isinstance(values, list):
+        return [_floats(value, name) for value in values]
+    if isinstance(values, int | Decimal) and not isinstance(values, bool):
+        return float(values)
+    raise ValueError(f"The weights {name} in [init] must be lists of numbers, but hold {values!r}.")
+
+
+def _check_known(name: str, known: Iterable[str], rule: str, what: str) -> None:
+    known = [key for key in known]
+    if name not in known:
+        raise ValueError(
+            f"{rule} {', '.join(known)}, but {name!r} is {what} there{_suggestion(name, known)}."
+        )
+
+
+def _check_applies(given: dict[str, Any], allowed: Iterable[str], what: str) -> None:
+    allowed = list(allowed)
+    for name in given:
+        if name not in allowed:
+            option = "--data-seed" if name == "seed" else f"--{name}"
+            others = ", ".join(f"--{key}" for key in allowed if key.islower())
+            raise ValueError(
+                f"Option {option} must not be given with {what}, which takes "
+                f"{others or 'no options'}."
+            )
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

@@ -77,10 +77,9 @@ def save(solution: Solution, path: StrPath) -> None:
     """
     import h5netcdf
 
-    with replacing(path) as temporary:
-        with h5netcdf.File(temporary, "w") as file:
-            for name, group in groups_of(solution).items():
-                _write(file.create_group(name) if name else file, group)
+    with replacing(path) as temporary, h5netcdf.File(temporary, "w") as file:
+        for name, group in groups_of(solution).items():
+            _write(file.create_group(name) if name else file, group)
 
 
 def load(path: StrPath) -> Solution:

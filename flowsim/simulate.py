@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +21,8 @@ from flowsim.engines.piecewise import (
 )
 from flowsim.events import Event, Events
 from flowsim.network import TwoLayerReLU
-from flowsim.solution import Alignment, Final, History, RunFailed, Solution, States
+from flowsim.provenance import provenance
+from flowsim.solution import Alignment, Final, History, RunError, Solution, States
 from flowsim.stationarity.classify import Verdict, classify
 
 #: Default memory for stored states; denser runs are thinned and replayed between.
@@ -91,7 +89,7 @@ def simulate(
     progress : callable, optional
         Called a few times a second with a `Progress`.
     throw : bool
-        Raise `RunFailed` (with the solution) when the run failed.
+        Raise `RunError` (with the solution) when the run failed.
 
     Returns
     -------
@@ -102,7 +100,7 @@ def simulate(
     ------
     ValueError, TypeError
         For arguments that make no sense, before anything is computed.
-    RunFailed
+    RunError
         With ``throw=True``.
     """
     _check(net, data, t1, rtol, residual, loss, stationary_rtol, alignment_threshold)
@@ -128,7 +126,7 @@ def simulate(
     record = integrate(integrator, limits, alignment_threshold, store, progress)
     solution = _solution(net, data, settings, integrator, record, store)
     if throw and solution.failed:
-        raise RunFailed(solution)
+        raise RunError(solution)
     return solution
 
 
@@ -227,13 +225,11 @@ def _solution(
         ),
         final=final,
         audit=_audit(net, data, integrator, record, history, final, settings),
-        provenance=_provenance(),
+        provenance=provenance(),
     )
 
 
-def _final(
-    net: TwoLayerReLU, integrator: Integrator, record: Record, history: History
-) -> Final:
+def _final(net: TwoLayerReLU, integrator: Integrator, record: Record, history: History) -> Final:
     cells, state = integrator.cells, integrator.state
     frozen = integrator.frozen
     if record.status == "non_finite":
@@ -338,39 +334,3 @@ def _invariant_drift(state: State) -> float:
     size = np.sum(square, axis=1)
     gap = square[:, 0] - np.sum(square[:, 1:], axis=1) - const
     return float(np.max(np.abs(gap[size > 0]) / size[size > 0], initial=0.0))
-
-
-def _provenance() -> dict[str, str]:
-    import platform
-    from datetime import datetime, timezone
-
-    import numba
-    import scipy
-
-    import flowsim
-
-    out = {
-        "flowsim": flowsim.__version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-        "numba": numba.__version__,
-        "platform": platform.machine(),
-        "command": " ".join(sys.argv),
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
-    revision = _git_revision()
-    if revision:
-        out["git"] = revision
-    return out
-
-
-def _git_revision() -> str:
-    """Return the commit of the working directory, if it is in a git work tree."""
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=2, cwd=os.getcwd()
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""

@@ -29,7 +29,7 @@ STATUSES = {
 }
 
 
-class RunFailed(RuntimeError):
+class RunError(RuntimeError):
     """Raised by ``simulate(..., throw=True)``; `solution` holds what was reached."""
 
     def __init__(self, solution: Solution) -> None:
@@ -220,8 +220,8 @@ class Solution:
         times = np.asarray(t, dtype=np.float64)
         out = np.empty((times.size, self.data.n))
         for i in np.argsort(times.ravel(), kind="stable"):
-            out[i] = self.network(times.ravel()[i]).residual(self.data)
-        return out.reshape(times.shape + (self.data.n,))
+            out[i] = self.network(float(times.ravel()[i])).residual(self.data)
+        return out.reshape((*times.shape, self.data.n))
 
     def loss(self, t: Any) -> Any:
         """Return the training loss at `t` (scalar or array) in the run's normalisation."""

@@ -3,8 +3,8 @@
 The limit of the loss is the least-squares value of the occupied cells. It is a
 local minimum if every slide multiplier lies in its closed interval (the loss is
 convex across a hyperplane that attracts), no living neuron lies on a hyperplane that
-repels it, and no dead, resting or vanished neuron could lower the loss; it is spurious if networks of
-enough width, or a better one of the same width, do better.
+repels it, and no dead, resting or vanished neuron could lower the loss; it is spurious
+if networks of enough width, or a better one of the same width, do better.
 """
 
 from __future__ import annotations

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from flowsim.cells import Cells
-from flowsim.engines.piecewise import kernels
+from flowsim.engines.piecewise import expansion
 from flowsim.engines.piecewise.integrator import Expansion, Integrator
 from flowsim.engines.piecewise.state import State
 from flowsim.events import ALIVE, Event
@@ -160,18 +159,15 @@ def _note(record: Record, integrator: Integrator, e: Expansion) -> None:
         record.dissipation = max(record.dissipation, excess / speed)
 
 
-def _stop(
-    integrator: Integrator, e: Expansion, limits: Limits, step: int, seconds: float
-) -> str:
+def _stop(integrator: Integrator, e: Expansion, limits: Limits, step: int, seconds: float) -> str:
     if not (np.all(np.isfinite(e.r[0])) and np.all(np.isfinite(e.D[:, 0]))):
         return "non_finite"
     if integrator.time + integrator.tail >= limits.t1:
         return "t1"
-    if limits.stationary_rtol > 0.0 and not integrator.frozen:
-        if _may_rest(integrator, e, limits, step) and at_rest(
-            snapshot(integrator, e.r[0]), limits.stationary_rtol
-        ):
-            return "stationary"
+    if _may_rest(integrator, e, limits, step) and at_rest(
+        snapshot(integrator, e.r[0]), limits.stationary_rtol
+    ):
+        return "stationary"
     if step >= limits.max_steps:
         return "max_steps"
     if seconds >= limits.max_seconds:
@@ -181,6 +177,8 @@ def _stop(
 
 def _may_rest(integrator: Integrator, e: Expansion, limits: Limits, step: int) -> bool:
     """Spare the full test: all rates are small, or so many that only vanishing ones are not."""
+    if integrator.frozen or limits.stationary_rtol == 0.0:
+        return False
     cells = integrator.cells
     bound = limits.stationary_rtol * cells.rate_scale * cells.weight * cells.n
     if np.all(e.rates() <= bound):
@@ -198,9 +196,7 @@ def _may_rest(integrator: Integrator, e: Expansion, limits: Limits, step: int) -
 def snapshot(integrator: Integrator, r: np.ndarray) -> Snapshot:
     """Return the present state as the verdict needs it."""
     s = integrator.state
-    return Snapshot(
-        integrator.cells, s.z, s.mass, s.sign, s.balance == 0, s.code, s.fate, r.copy()
-    )
+    return Snapshot(integrator.cells, s.z, s.mass, s.sign, s.balance == 0, s.code, s.fate, r.copy())
 
 
 def _progress(record: Record, integrator: Integrator) -> Progress:
@@ -228,7 +224,7 @@ def _watch_alignment(
         return
     state, cells = integrator.state.copy(), integrator.cells
     groups = integrator.groups
-    kernels.advance(
+    expansion.advance(
         x, e.active, e.start, e.members, state.z, state.exponent, e.first, e.A, e.W,
         groups.projected, groups.projector, state.balance, state.gap, state.gap_exponent,
         state.sign,

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from flowsim.cells import TOUCH, Cells, Selection, select
-from flowsim.engines.piecewise import kernels
+from flowsim.cells import TOUCH, Cells
+from flowsim.engines.piecewise import detection, expansion
 from flowsim.engines.piecewise.groups import Groups
 from flowsim.engines.piecewise.roots import binomials
 from flowsim.engines.piecewise.state import State
 from flowsim.events import ALIVE, DEAD, ORIGIN, Event
+from flowsim.selection import Selection, select
 
 
 def taylor_order(rtol: float) -> int:
@@ -118,12 +119,12 @@ class Integrator:
         rows: list[Event] = []
         r = self.residual()
         for j in np.flatnonzero((state.fate == ALIVE) & ~np.all(state.code, axis=1)):
-            rows += [row for row in self._reselect(j, r) if row.kind != "pattern"]
+            rows += [row for row in self._reselect(int(j), r) if row.kind != "pattern"]
         off = self.cells.slope == 0.0 and (state.fate == ALIVE)
         for j in np.flatnonzero(off):
             if not np.any(self.cells.coefficients(state.code[j])) and np.all(state.code[j]):
                 state.fate[j] = DEAD
-                self.groups.remove(j)
+                self.groups.remove(int(j))
         return rows
 
     def _settle_signs(self) -> None:
@@ -132,7 +133,7 @@ class Integrator:
         for j in np.flatnonzero((state.z[:, 0] == 0.0) & (state.fate == ALIVE)):
             growth = state.z[j, 1:] @ self.cells.field(r, state.code[j])
             state.sign[j] = -1 if growth < 0.0 else 1
-            self.groups.place(j, state.code[j], int(state.sign[j]))
+            self.groups.place(int(j), state.code[j], int(state.sign[j]))
 
     # -- expansion --------------------------------------------------------------------
 
@@ -143,7 +144,7 @@ class Integrator:
         active, start, members = self.groups.ordered()
         r = np.empty(self.cells.n)
         state = self.state
-        kernels.residual(
+        expansion.residual(
             self.cells.X, self.cells.y, self.groups.coef, active, start, members,
             state.z, state.mass, r,
         )  # fmt: skip
@@ -157,11 +158,11 @@ class Integrator:
         if self.frozen:
             self._r[0] = self.cells.y
         else:
-            kernels.residual(
+            expansion.residual(
                 self.cells.X, self.cells.y, groups.coef, active, start, members,
                 state.z, mass, self._r[0],
             )  # fmt: skip
-        kernels.expand(
+        expansion.expand(
             self.order, self.cells.X, self.cells.weight, self.frozen, groups.coef,
             groups.projected, groups.projector, active, start, members, state.z, mass,
             self._r, self._base, self._D, self._A, self._W, self._AQ, self._Q, self._first,
@@ -174,13 +175,13 @@ class Integrator:
 
     def natural_step(self, e: Expansion) -> float:
         """Return the longest step within the tolerance."""
-        return kernels.step_size(
+        return expansion.step_size(
             self.order, self.rtol, e.first, len(e.active), e.A, e.W, e.D, e.r, self.frozen
         )
 
     def speed(self, e: Expansion) -> float:
         """Return ``||theta'||^2`` (scaled)."""
-        return kernels.speeds(
+        return expansion.speeds(
             e.active, e.start, e.members, self.state.z, self.state.mass, e.D, self._speed
         )
 
@@ -189,7 +190,7 @@ class Integrator:
     def first_event(self, e: Expansion, h: float) -> tuple[float, Cause | None]:
         """Return the length of the step and what ends it (None: its natural end)."""
         state, groups, cells = self.state, self.groups, self.cells
-        tau, what, j, plane = kernels.first_event(
+        tau, what, j, plane = detection.first_event(
             h, cells.X, cells.normals, state.code, e.active, e.start, e.members, state.z,
             e.first, e.A, e.W, state.balance, state.sign, TOUCH, self._table,
         )  # fmt: skip
@@ -197,7 +198,7 @@ class Integrator:
         if what:
             cause = Cause("margin" if what == 1 else "sign", np.array([j]), plane)
         if np.any(groups.slide_count[e.active]):
-            tau_slide, q, which, side = kernels.slide_exit(
+            tau_slide, q, which, side = detection.slide_exit(
                 tau, cells.weight, *self._moments, self._plane_start, self._plane_samples,
                 e.active, e.start, e.members, state.sign, groups.slides, groups.slide_count,
                 groups.held, groups.multipliers, e.r, e.base, cells.rounding(e.r[0]), self._table,
@@ -224,9 +225,7 @@ class Integrator:
         at_origin = not np.any(self.state.z[j, 1:])
 
         def ends(x: float) -> Selection | None:
-            chosen = select(
-                self.cells, e.residual(x), code, touched, sign, at_origin=at_origin
-            )
+            chosen = select(self.cells, e.residual(x), code, touched, sign, at_origin=at_origin)
             stays = chosen.fate == ALIVE and not np.any(chosen.code[touched])
             return None if stays else chosen
 
@@ -246,7 +245,7 @@ class Integrator:
     def advance(self, e: Expansion, tau: float) -> None:
         """Move every neuron and the clock by `tau`."""
         state, groups = self.state, self.groups
-        drift = kernels.advance(
+        drift = expansion.advance(
             tau, e.active, e.start, e.members, state.z, state.exponent, e.first, e.A, e.W,
             groups.projected, groups.projector, state.balance, state.gap, state.gap_exponent,
             state.sign,
@@ -284,7 +283,7 @@ class Integrator:
         elif cause.selection is not None:
             for j in cause.neurons:
                 rows += self._enter(int(j), cause.selection)
-        kernels.touching(
+        detection.touching(
             self.cells.normals, state.code, state.fate, state.fresh, state.z, TOUCH, self._mask
         )
         self._mask[forced] = True
@@ -369,5 +368,3 @@ class Integrator:
         while low < (mid := 0.5 * (low + high)) < high:
             low, high = (mid, high) if excess(mid) < 0.0 else (low, mid)
         return high
-
-

@@ -30,7 +30,7 @@ class State:
     gap_exponent: np.ndarray  # (m,) int64: a^2 - ||w||^2 = gap * 4**gap_exponent
     code: np.ndarray  # (m, G) int8
     fate: np.ndarray  # (m,) int64
-    fresh: np.ndarray  # (m, G) bool, see kernels.touching
+    fresh: np.ndarray  # (m, G) bool, see detection.touching
 
     @classmethod
     def of(cls, network: TwoLayerReLU, cells: Cells) -> State:
@@ -72,9 +72,7 @@ class State:
             scaled = np.ldexp(self.z, exponent[:, None].astype(np.int32))
             return TwoLayerReLU(scaled[:, 0], scaled[:, 1:], like.negative_slope)
         log_scale = exponent * np.log(2.0)
-        return TwoLayerReLU(
-            self.z[:, 0], self.z[:, 1:], like.negative_slope, log_scale=log_scale
-        )
+        return TwoLayerReLU(self.z[:, 0], self.z[:, 1:], like.negative_slope, log_scale=log_scale)
 
 
 def _binary(network: TwoLayerReLU) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from flowsim.cells import Cells
 from flowsim.data import Dataset
-from flowsim.engines.piecewise import kernels
+from flowsim.engines.piecewise import expansion
 from flowsim.engines.piecewise.integrator import Expansion, Integrator
 from flowsim.engines.piecewise.state import State
 from flowsim.network import TwoLayerReLU
@@ -45,7 +45,7 @@ class Trajectory:
         state = integrator.state.copy()
         if tau > 0.0 and self._expansion is not None:
             e, groups = self._expansion, integrator.groups
-            kernels.advance(
+            expansion.advance(
                 tau, e.active, e.start, e.members, state.z, state.exponent, e.first, e.A, e.W,
                 groups.projected, groups.projector, state.balance, state.gap,
                 state.gap_exponent, state.sign,
