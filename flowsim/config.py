@@ -11,15 +11,30 @@ hold the weights themselves, ``a`` and ``W``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import difflib
+import inspect
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
+from decimal import Decimal
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from tyro.conf import OmitArgPrefixes, Positional, Suppress, arg
 
 if TYPE_CHECKING:
-    pass
+    from flowsim.data import Dataset
+    from flowsim.network import TwoLayerReLU
 
 DEFAULT_SCALE = 1e-6
 _UNIONS = (Union, UnionType)
@@ -124,6 +139,12 @@ class RunConfig:
     data: OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
     init: OmitArgPrefixes[InitOptions] = field(default_factory=InitOptions)
     run: OmitArgPrefixes[RunOptions] = field(default_factory=RunOptions)
+    name: Suppress[str] = ""
+
+    @property
+    def label(self) -> str:
+        """A short name of the run for its folder: that of the system, or of the file."""
+        return self.name or Path(self.source).stem.replace("_", "-")
 
 
 @dataclass(frozen=True)
@@ -159,7 +180,9 @@ def read_toml(path: Path) -> RunConfig:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
     except OSError as error:
-        raise type(error)(f"File {path} cannot be read: {(error.strerror or '').lower()}.") from None
+        raise type(error)(
+            f"File {path} cannot be read: {(error.strerror or '').lower()}."
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"File {path} is not valid TOML: {error}.") from None
     for name, table in tables.items():
@@ -180,6 +203,7 @@ def read_toml(path: Path) -> RunConfig:
         data=_from_table(DataOptions, data, "data", path),
         init=_from_table(InitOptions, _normalised(tables.get("init", {})), "init", path),
         run=_from_table(RunOptions, _normalised(tables.get("run", {})), "run", path),
+        name=path.stem,
     )
 
 
@@ -205,9 +229,11 @@ def build_data(config: RunConfig) -> Dataset:
     }
     if not config.source:
         _check_applies(given, ("X", "x", "y"), "data in the TOML file")
+        if options.X is not None and options.x is not None:
+            raise ValueError("The data must be given as X and y or as x and y, but X and x are.")
         if options.X is not None:
-            return Dataset(options.X, options.y)
-        return Dataset.univariate(options.x, options.y)
+            return Dataset(options.X, options.y, name=config.label)
+        return Dataset.univariate(options.x, options.y, name=config.label)
     name = config.source.replace("_", "-")
     if name in datasets.NAMES:
         generator = datasets.NAMES[name]
@@ -276,7 +302,9 @@ def _from_table(cls: Any, table: dict[str, Any], name: str, path: Path) -> Any:
 
 def _checked(value: Any, hint: Any, what: str) -> Any:
     """Return `value` as the type that a field is declared with."""
-    (kind,) = [h for h in (get_args(hint) if get_origin(hint) in _UNIONS else [hint]) if h is not NoneType]
+    (kind,) = [
+        h for h in (get_args(hint) if get_origin(hint) in _UNIONS else [hint]) if h is not NoneType
+    ]
     number = isinstance(value, int | Decimal) and not isinstance(value, bool)
     if kind is Any:
         return value

@@ -13,7 +13,7 @@ from itertools import product
 
 import numpy as np
 
-from flowsim.cells import TIE, Cells, multiplier_map, projector
+from flowsim.cells import Cells, multiplier_map, projector
 from flowsim.events import ALIVE, DEAD, ORIGIN
 
 #: More undecided sides than this at one point are settled by following the local flow.
@@ -164,35 +164,38 @@ def _select_one(local: _Local, came: int) -> tuple[int, bool]:
 
 
 def _box_least_squares(
-    normals: np.ndarray, base: np.ndarray, ends: tuple[np.ndarray, np.ndarray]
+    normals: np.ndarray, base: np.ndarray, ends: tuple[np.ndarray, np.ndarray], tie: float
 ) -> np.ndarray:
-    """Return the element of ``base + sum zeta_g nu_g``, zeta in a box, of minimal norm."""
-    if len(normals) == 0:
-        return base
-    low, high = np.minimum(*ends), np.maximum(*ends)
-    free = multiplier_map(normals) @ base
-    if np.all((low < free) & (free < high)):
-        return base + free @ normals
-    if len(normals) == 1:
-        return base + np.clip(free, low, high) @ normals
-    from scipy.optimize import lsq_linear
+    """Return the element of ``base + sum zeta_g nu_g``, zeta in a box, of minimal norm.
 
-    # A box of zero width (r_k = 0) is no unknown.
-    wide = high - low > TIE * np.max(np.abs([low, high]))
-    zeta = low.copy()
-    if np.any(wide):
-        target = -(base + zeta[~wide] @ normals[~wide])
-        bounds = (low[wide], high[wide])
-        zeta[wide] = lsq_linear(normals[wide].T, target, bounds, method="bvls", tol=1e-15).x
-    # Polish: solve for what lies inside, with what sits at an end held there.
-    margin = 1e-9 * (high - low)
-    at_low, at_high = zeta <= low + margin, zeta >= high - margin
-    zeta = np.where(at_low, low, np.where(at_high, high, zeta))
-    inside = ~(at_low | at_high) & wide
-    held = base + zeta[~inside] @ normals[~inside]
-    if not np.any(inside):
-        return held
-    return held + (multiplier_map(normals[inside]) @ held) @ normals[inside]
+    Block principal pivoting (Judice & Pires 1994) ends at the exact active set, however
+    small one of the intervals is; a general bounded solver stops at its tolerance, which
+    is larger than intervals that have nearly closed.
+    """
+    low, high = np.minimum(*ends), np.maximum(*ends)
+    place = np.zeros(len(normals), dtype=np.int8)  # -1 at low, 0 inside, 1 at high
+    fewest, patience = len(normals) + 1, 3
+    best = base
+    for _ in range(100 * (len(normals) + 1)):
+        inside = place == 0
+        zeta = np.where(place < 0, low, high)
+        held = base + zeta[~inside] @ normals[~inside]
+        zeta[inside] = multiplier_map(normals[inside]) @ held if np.any(inside) else 0.0
+        best = held + zeta[inside] @ normals[inside]
+        slope = normals @ best
+        below, above = inside & (zeta < low - tie), inside & (zeta > high + tie)
+        leave = ((place < 0) & (slope < -tie)) | ((place > 0) & (slope > tie))
+        wrong = np.flatnonzero(below | above | leave)
+        if len(wrong) == 0:
+            break
+        if len(wrong) < fewest:
+            fewest, patience = len(wrong), 3
+        elif patience > 0:
+            patience -= 1
+        else:
+            wrong = wrong[-1:]  # Murty's rule: one at a time cannot cycle
+        place[wrong] = np.where(below[wrong], -1, np.where(above[wrong], 1, 0))
+    return best
 
 
 def _select_independent(local: _Local, came: np.ndarray) -> tuple[np.ndarray, bool]:
@@ -212,7 +215,7 @@ def _select_independent(local: _Local, came: np.ndarray) -> tuple[np.ndarray, bo
         held = np.where(np.array(trial) > 0, local.plus[others], local.minus[others])
         base = local.base + held @ local.normals[others]
         ends = (local.minus[attracting], local.plus[attracting])
-        best = _box_least_squares(local.normals[attracting], base, ends)
+        best = _box_least_squares(local.normals[attracting], base, ends, local.tie)
         velocity = local.sign * (local.normals @ best)
         if np.all(velocity[others] * np.array(trial) >= -local.tie):
             sides = np.where(velocity > local.tie, 1, np.where(velocity < -local.tie, -1, 0))
@@ -296,7 +299,7 @@ def _follow(local: _Local, start: np.ndarray, tie: float) -> np.ndarray:
         held = np.where(sides[fixed] > 0, local.plus[fixed], local.minus[fixed])
         base = local.base + held @ local.normals[fixed]
         ends = (local.minus[attracting], local.plus[attracting])
-        best = _box_least_squares(local.normals[attracting], base, ends)
+        best = _box_least_squares(local.normals[attracting], base, ends, local.tie)
         velocity = local.sign * (local.normals @ best)
         velocity[np.abs(velocity) <= tie] = 0.0
         on_plane = margin == 0.0

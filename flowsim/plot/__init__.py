@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from flowsim.plot.directions import directions
 from flowsim.plot.function import function, univariate
 from flowsim.plot.timeline import timeline
 
-__all__ = ["directions", "function", "timeline", "univariate"]
+if TYPE_CHECKING:
+    from flowsim.solution import Solution
+
+__all__ = ["directions", "function", "possible", "timeline"]
+
+
+def possible(solution: Solution) -> tuple[str, ...]:
+    """Return the names of the pictures that the data of a solution allow."""
+    names = ["timeline"]
+    if solution.data.d <= 2:
+        names.append("directions")
+    if univariate(solution.data):
+        names.append("function")
+    return tuple(names)
