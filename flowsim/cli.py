@@ -10,22 +10,23 @@ import io
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowsim.config import PlotConfig, RunConfig
     from flowsim.solution import Solution
-
-Config = TypeVar("Config")
 
 #: Exit codes: the run stopped for a reason that is a failure; the input is wrong; Ctrl-C.
 FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
 #: Set this in the environment to see where an error comes from.
 TRACEBACK = "FLOWSIM_TRACEBACK"
 DESCRIPTION = "Exact-to-tolerance gradient flow of two-layer ReLU networks."
+#: Where runs go that are given no folder.
+RUNS = Path("runs")
+COMMANDS = ("run", "plot")
 _PICTURES = ("timeline", "directions", "function")
 
 
@@ -70,6 +71,11 @@ def _dispatch(arguments: list[str]) -> int:
 
         print(f"flowsim {__version__}")
         return 0
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+        raise CommandError(
+            f"The command must be one of {', '.join(COMMANDS)}, but is {arguments[0]!r}; "
+            f"see flowsim --help."
+        )
     from flowsim.config import PlotConfig, RunConfig
 
     config = _parse({"run": RunConfig, "plot": PlotConfig}, arguments or ["--help"])
@@ -143,26 +149,28 @@ def _conclude(solution: Solution) -> None:
 
 
 @contextlib.contextmanager
-def _output_folder(config: RunConfig) -> Any:
+def _output_folder(config: RunConfig) -> Iterator[Path]:
     """Give the folder of the results, made and tried *before* the run; remove it if left empty.
 
     Without `output` it is a new one, so that a run never replaces the results of another.
     """
-    folder = config.run.output
-    if folder is None:
-        base = Path("runs")
-        _make_folder(base)
-        number = 1
-        folder = base / config.label
-        while folder.exists():
-            number += 1
-            folder = base / f"{config.label}-{number}"
+    folder = config.run.output or _new_folder(config.label)
+    made = [path for path in (folder, folder.parent) if not path.exists()]
     _make_folder(folder)
     try:
         yield folder
     finally:
-        with contextlib.suppress(OSError):  # not empty: as it should be
-            folder.rmdir()
+        for path in made:
+            with contextlib.suppress(OSError):  # not empty: as it should be
+                path.rmdir()
+
+
+def _new_folder(label: str) -> Path:
+    number, folder = 1, RUNS / label
+    while folder.exists():
+        number += 1
+        folder = RUNS / f"{label}-{number}"
+    return folder
 
 
 def _make_folder(folder: Path) -> None:
@@ -227,12 +235,17 @@ def _first_message(box: str, arguments: list[str]) -> str:
     return f"{message}; see {command}."
 
 
-#: Python's own words in tyro's messages, and ours.
+#: Messages of tyro, some of them Python's, and ours.
 _REWORDED = (
-    (r"Error parsing (\S+): invalid literal for int\(\) with base 10: (.*)",
+    (r"Error parsing (\S+): .*invalid literal for int\(\) with base 10: (.*)",
      r"Option \1 must be a whole number, but is \2"),
-    (r"Error parsing (\S+): could not convert string to float: (.*)",
+    (r"Error parsing (\S+): .*could not convert string to float: (.*)",
      r"Option \1 must be a number, but is \2"),
+    (r"invalid choice (.+) for argument '(\S+)'\. Expected one of \((.*)\)",
+     r"Option \2 must be one of \3, but is \1"),
+    (r"Missing value for argument '(\S+)'.*", r"Option \1 must have a value, but has none"),
+    (r"Missing from (.*): (\S+) .*", r"Command \1 must be given \2, but is not"),
+    (r"Unrecognized options: (.*)", r"Options must be known, but these are not: \1"),
 )  # fmt: skip
 
 

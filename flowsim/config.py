@@ -231,13 +231,17 @@ def build_data(config: RunConfig) -> Dataset:
         _check_applies(given, ("X", "x", "y"), "data in the TOML file")
         if options.X is not None and options.x is not None:
             raise ValueError("The data must be given as X and y or as x and y, but X and x are.")
-        if options.X is not None:
-            return Dataset(options.X, options.y, name=config.label)
-        return Dataset.univariate(options.x, options.y, name=config.label)
+        make: Any = Dataset.univariate if options.X is None else Dataset
+        return make(options.x or options.X, options.y, name=config.label)
     name = config.source.replace("_", "-")
     if name in datasets.NAMES:
         generator = datasets.NAMES[name]
-        _check_applies(given, inspect.signature(generator).parameters, name)
+        parameters = inspect.signature(generator).parameters
+        _check_applies(given, parameters, name)
+        needed = [key for key, item in parameters.items() if item.default is item.empty]
+        for key in needed:
+            if key not in given:
+                raise ValueError(f"Option {_option(key)} must be given with {name}, but is not.")
         return generator(**given)
     path = Path(config.source)
     if path.suffix.lower() == ".csv":
@@ -285,6 +289,9 @@ def simulate_arguments(options: RunOptions) -> dict[str, Any]:
     """Return the keyword arguments of `flowsim.simulate` that were given."""
     given = {item.name: getattr(options, item.name) for item in fields(options)}
     return {key: value for key, value in given.items() if key != "output" and value is not None}
+
+
+_DATA_OPTIONS = {item.name for item in fields(DataOptions)} - {"X", "x", "y"}
 
 
 def _normalised(table: dict[str, Any]) -> dict[str, Any]:
@@ -342,7 +349,7 @@ def _floats(values: Any, name: str) -> Any:
 
 
 def _check_known(name: str, known: Iterable[str], rule: str, what: str) -> None:
-    known = [key for key in known]
+    known = list(known)
     if name not in known:
         raise ValueError(
             f"{rule} {', '.join(known)}, but {name!r} is {what} there{_suggestion(name, known)}."
@@ -353,12 +360,16 @@ def _check_applies(given: dict[str, Any], allowed: Iterable[str], what: str) -> 
     allowed = list(allowed)
     for name in given:
         if name not in allowed:
-            option = "--data-seed" if name == "seed" else f"--{name}"
-            others = ", ".join(f"--{key}" for key in allowed if key.islower())
+            others = ", ".join(_option(key) for key in allowed if key in _DATA_OPTIONS)
             raise ValueError(
-                f"Option {option} must not be given with {what}, which takes "
+                f"Option {_option(name)} must not be given with {what}, which takes "
                 f"{others or 'no options'}."
             )
+
+
+def _option(name: str) -> str:
+    """Return how an option of `DataOptions` is spelt on the command line."""
+    return "--data-seed" if name == "seed" else f"--{name}"
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -23,9 +22,8 @@ VERDICTS = {
     "unknown": "The flow has reached a state of undecided kind with {loss}",
 }
 
-#: Fractions with larger denominators are not looked for: they would fit by chance.
-_LARGEST_DENOMINATOR = 10_000
-_FRACTION_RTOL = 1e-12
+#: Exact limits with more characters are left to the file.
+_LONGEST_FRACTION = 24
 #: A loss below this part of the initial one is rounding of a zero limit.
 _ZERO = 1e-20
 _SHOWN_PLATEAUS = 12
@@ -89,7 +87,8 @@ def loss_symbol(solution: Solution) -> str:
 
 def loss_formula(solution: Solution) -> str:
     """Return the loss with its definition."""
-    return f"{loss_symbol(solution)} = ({'1/n' if solution.settings['loss'] == 'mean' else '1/2n'}) Σ r²"
+    factor = "1/n" if solution.settings["loss"] == "mean" else "1/2n"
+    return f"{loss_symbol(solution)} = ({factor}) Σ r²"
 
 
 def verdict(solution: Solution) -> str:
@@ -99,7 +98,7 @@ def verdict(solution: Solution) -> str:
 
 
 def final_loss(solution: Solution) -> str:
-    """Return the loss that the flow tends to, as a fraction too where that is recognised.
+    """Return the loss that the flow tends to, as a fraction too where it is known exactly.
 
     The limit is the least-squares value of the occupied cells; a run that has not
     come to rest has none, and its last loss stands in.
@@ -110,20 +109,9 @@ def final_loss(solution: Solution) -> str:
     value = final.limit_loss
     if _vanishes(solution, value):
         return "0"
-    fraction = recognised_fraction(solution, value)
-    return f"{value:.10g}" if fraction is None else f"{fraction} = {value:.10g}"
-
-
-def recognised_fraction(solution: Solution, value: float) -> Fraction | None:
-    """Return the simple fraction that `value` is up to rounding, if the data are rational.
-
-    It is recognised, not proved: a fraction with a denominator up to 10 000 is within
-    1e-12 of a given number by chance less than once in ten thousand.
-    """
-    if not solution.data.rational or not np.isfinite(value):
-        return None
-    fraction = Fraction(value).limit_denominator(_LARGEST_DENOMINATOR)
-    return fraction if abs(float(fraction) - value) <= _FRACTION_RTOL * value else None
+    exact = final.limit_loss_exact
+    # A fraction that fills the line says less than its decimals.
+    return f"{exact} = {value:.10g}" if 0 < len(exact) <= _LONGEST_FRACTION else f"{value:.10g}"
 
 
 def plateaus(solution: Solution) -> list[Milestone]:

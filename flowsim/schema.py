@@ -146,7 +146,14 @@ def groups_of(solution: Solution) -> dict[str, Group]:
         "initial": _network_group(solution.initial),
         **{name: _table_group(getattr(solution, name), _TABLES[name]) for name in _TABLES},
         "alignment": Group(_variables(alignment, ALIGNMENT), {"definition": alignment.definition}),
-        "final": Group(_variables(final, FINAL), {"kind": final.kind, "reason": final.reason}),
+        "final": Group(
+            _variables(final, FINAL),
+            {
+                "kind": final.kind,
+                "reason": final.reason,
+                "limit_loss_exact": final.limit_loss_exact,
+            },
+        ),
         "final/network": _network_group(final.network),
     }
 
@@ -179,6 +186,7 @@ def solution_of(groups: dict[str, Group]) -> Solution:
             network=_network(groups["final/network"]),
             kind=str(final.attrs["kind"]),
             reason=str(final.attrs["reason"]),
+            limit_loss_exact=str(final.attrs["limit_loss_exact"]),
         ),
         audit=_with_prefix(root, "audit_"),
         provenance=_with_prefix(root, "provenance_"),

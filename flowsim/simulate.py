@@ -19,11 +19,12 @@ from flowsim.engines.piecewise import (
     integrate,
     snapshot,
 )
-from flowsim.events import Event, Events
+from flowsim.events import ALIVE, Event, Events
 from flowsim.network import TwoLayerReLU
 from flowsim.provenance import provenance
 from flowsim.solution import Alignment, Final, History, RunError, Solution, States
 from flowsim.stationarity.classify import Verdict, classify
+from flowsim.stationarity.exact import exact_limit_loss
 
 #: Default memory for stored states; denser runs are thinned and replayed between.
 STATE_BYTES = 32 * 2**20
@@ -204,7 +205,7 @@ def _solution(
         rows += [Event(t, "plateau") for t in _plateaus(history)]
     if record.status == "stationary":
         rows.append(Event(float(history.t[-1]), "stationary"))
-    final = _final(net, integrator, record, history)
+    final = _final(net, data, integrator, record, history)
     m = net.m
     angle, alive = record.alignment_angle, record.alignment_alive
     return Solution(
@@ -229,7 +230,9 @@ def _solution(
     )
 
 
-def _final(net: TwoLayerReLU, integrator: Integrator, record: Record, history: History) -> Final:
+def _final(
+    net: TwoLayerReLU, data: Dataset, integrator: Integrator, record: Record, history: History
+) -> Final:
     cells, state = integrator.cells, integrator.state
     frozen = integrator.frozen
     if record.status == "non_finite":
@@ -254,7 +257,18 @@ def _final(net: TwoLayerReLU, integrator: Integrator, record: Record, history: H
         reason=verdict.reason,
         fate=state.fate.astype(np.int8),
         code=state.code.copy(),
+        limit_loss_exact=_exact_limit(data, integrator, verdict),
     )
+
+
+def _exact_limit(data: Dataset, integrator: Integrator, verdict: Verdict) -> str:
+    if not np.isfinite(verdict.limit_loss):
+        return ""
+    state = integrator.state
+    view = snapshot(integrator, integrator.residual())
+    counted = (state.fate == ALIVE) & ~view.vanished(view.fields(view.r))
+    exact = exact_limit_loss(data, integrator.cells, state.code[counted])
+    return "" if exact is None else str(exact)
 
 
 def _states(store: StateStore, cells: Cells) -> States:

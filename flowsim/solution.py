@@ -140,6 +140,9 @@ class Final:
     limit_loss : float
         Least-squares value of the occupied cells: where the loss tends while
         they hold. nan when the flow has not come to rest.
+    limit_loss_exact : str
+        The same as a fraction ("256/2925"), computed in rational arithmetic, for
+        rational data of moderate size at rest; else empty.
     floor_loss : float
         Infimum of the loss over networks of any width on these data.
     reason : str
@@ -160,6 +163,7 @@ class Final:
     reason: str
     fate: np.ndarray
     code: np.ndarray
+    limit_loss_exact: str = ""
     certificate: Any = None
 
 

@@ -80,7 +80,8 @@ def function(solution: Solution, ax: Axes | None = None) -> Axes:
     values = _values(final.network, data, grid)
     label = f"end, t = {solution.t_end:.5g}: {symbol} = {final.loss:.5g}"
     ax.plot(grid, values, color=style.BLUE, linewidth=2.4, zorder=4, label=label)
-    ax.vlines(x, data.y, data.y - final.network.residual(data), color=style.GREY, linewidth=0.8)  # fmt: skip
+    outputs = _values(final.network, data, x)
+    ax.vlines(x, data.y, outputs, color=style.GREY, linewidth=0.8)
     shown = kinks[inside & (changes > _KINK * changes.max(initial=0.0))]
     if len(shown):  # on the axis, where they hide no data
         ax.plot(
