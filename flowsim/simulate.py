@@ -45,7 +45,7 @@ def simulate(
     rtol: float = 1e-12,
     residual: str = "full",
     loss: str = "half_mean",
-    stationary_rtol: float = 1e-9,
+    stationary_rtol: float = 1e-11,
     alignment_threshold: float = 1e-2,
     max_steps: int = 1_000_000,
     max_seconds: float = float("inf"),

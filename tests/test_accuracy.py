@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support import PRECISE, Reference, simulate
 
-TOLERANCES = (1e-4, 1e-6, 1e-8, 1e-10, 1e-12, 1e-14)
+TOLERANCES = (1e-6, 1e-8, 1e-10, 1e-12, 1e-14)
 
 
 @pytest.fixture(scope="module", params=PRECISE)
@@ -16,7 +16,7 @@ def ladder(request):
 
 
 def test_errors_fall_as_the_tolerance_falls(ladder):
-    """Six decades of tolerance buy at least five of error, and each error is at its tolerance."""
+    """Each error is at its tolerance: eight decades of the one buy eight of the other."""
     reference, runs = ladder
     times = np.array([reference.time_error(sol) for sol in runs])
     ends = np.array([reference.end_error(sol) for sol in runs])
@@ -39,11 +39,11 @@ def test_the_default_tolerance_reaches_ten_digits(ladder):
     assert reference.end_error(sol) <= 1e-10
 
 
-def test_a_looser_tolerance_takes_fewer_steps(ladder):
-    _, runs = ladder
-    steps = [sol.steps for sol in runs]
-    assert steps == sorted(steps)
-    assert steps[-1] > steps[0]
+def test_a_run_takes_a_few_steps_an_event_at_every_tolerance(ladder):
+    reference, runs = ladder
+    events = len({round(e[0], 9) for e in reference.events})
+    for sol in runs:
+        assert sol.steps <= 40 + 3 * events
 
 
 def test_dense_output_is_as_accurate_as_the_run(ladder):

@@ -217,9 +217,7 @@ def test_repeating_every_sample_changes_nothing(robust):
     )
     rows = rows_by_event(doubled)
     first = {key: t for key, t in rows.items() if key[1] < data.n}
-    second = {
-        (j, k - data.n, *rest): t for (j, k, *rest), t in rows.items() if k >= data.n
-    }
+    second = {(j, k - data.n, *rest): t for (j, k, *rest), t in rows.items() if k >= data.n}
     assert same_rows(first, rows_by_event(sol))
     assert first == second
     assert close(end(doubled), end(sol))
@@ -232,9 +230,7 @@ def test_splitting_a_neuron_into_two_halves_changes_nothing(robust):
     a = np.append(start.a, start.a[0] * math.sqrt(0.5))
     W = np.vstack([start.W, start.W[0] * math.sqrt(0.5)])
     a[0], W[0] = a[-1], W[-1]
-    split = simulate(
-        fs.TwoLayerReLU(a, W, start.negative_slope), reference.data, t1=reference.t1
-    )
+    split = simulate(fs.TwoLayerReLU(a, W, start.negative_slope), reference.data, t1=reference.t1)
     z = end(split)
     assert close(z[[-1]], z[[0]], 1e-12)
     whole = np.vstack([z[:1] * math.sqrt(2.0), z[1:-1]])

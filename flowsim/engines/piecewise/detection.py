@@ -11,6 +11,9 @@ from numba import njit
 
 from flowsim.engines.piecewise.roots import first_exit
 
+#: Marks of a margin: open; zero and dealt with; zero to stay, as far as rounding can tell.
+OPEN, FRESH, STILL = 0, 1, 2
+
 
 @njit(cache=True)
 def _bounds(h, c0, c1, W, scratch):  # pragma: no cover - compiled
@@ -36,7 +39,7 @@ def _bounds(h, c0, c1, W, scratch):  # pragma: no cover - compiled
 
 @njit(cache=True)
 def first_event(  # pragma: no cover - compiled
-    h, X, normals, code, active, start, members, z, first, A, W, balance, sign, touch, table,
+    h, X, normals, code, active, start, members, z, first, A, W, balance, sign, fresh, touch, table,
 ):  # fmt: skip
     """Find the first margin, or sign of a, that falls to zero within the step.
 
@@ -76,7 +79,7 @@ def first_event(  # pragma: no cover - compiled
                 for i in range(d):
                     m0 += normals[g, i] * z[j, 1 + i]
                 m0 *= side
-                if m0 > move:
+                if m0 > move or (fresh[j, g] == STILL and abs(m0) <= touch):
                     continue
                 if m0 > touch:
                     m1 = 0.0
@@ -151,6 +154,9 @@ def slide_exit(  # pragma: no cover - compiled
                 poly[0, o] = (zeta - weight * plus) * power
                 poly[1, o] = (zeta - weight * minus) * power
                 power *= best
+            ends = max(abs(poly[0, 0]), abs(poly[1, 0]))
+            if ends <= tie:  # the interval has closed: no jump to slide against, or to leave
+                continue
             if held[g, s]:
                 if min(abs(poly[0, 0]), abs(poly[1, 0])) <= tie:
                     continue
@@ -174,7 +180,7 @@ def slide_exit(  # pragma: no cover - compiled
 def touching(normals, code, fate, fresh, z, touch, out):  # pragma: no cover - compiled
     """Mark (in `out`, (m,) bool) living neurons that have newly come onto a hyperplane.
 
-    `fresh` (m, G) remembers what has been dealt with until the margin has opened.
+    `fresh` (m, G) remembers what has been dealt with until the margin has opened again.
     """
     hyperplanes, d = normals.shape
     for j in range(z.shape[0]):
@@ -188,6 +194,6 @@ def touching(normals, code, fate, fresh, z, touch, out):  # pragma: no cover - c
             for i in range(d):
                 s += normals[g, i] * z[j, 1 + i]
             if abs(s) > touch:
-                fresh[j, g] = False
-            elif not fresh[j, g]:
+                fresh[j, g] = OPEN
+            elif fresh[j, g] == OPEN:
                 out[j] = True

@@ -192,7 +192,7 @@ class Integrator:
         state, groups, cells = self.state, self.groups, self.cells
         tau, what, j, plane = detection.first_event(
             h, cells.X, cells.normals, state.code, e.active, e.start, e.members, state.z,
-            e.first, e.A, e.W, state.balance, state.sign, TOUCH, self._table,
+            e.first, e.A, e.W, state.balance, state.sign, state.fresh, TOUCH, self._table,
         )  # fmt: skip
         cause = None
         if what:
@@ -278,7 +278,7 @@ class Integrator:
                 forced.append(j)
         elif cause.what == "margin":
             j = int(cause.neurons[0])
-            state.fresh[j, cause.plane] = False
+            state.fresh[j, cause.plane] = detection.OPEN
             forced.append(j)
         elif cause.selection is not None:
             for j in cause.neurons:
@@ -308,7 +308,13 @@ class Integrator:
             w[:] = 0.0
         touched = np.flatnonzero(on)
         chosen = select(cells, r, before, touched, float(state.sign[j]), at_origin=at_origin)
-        state.fresh[j, touched] = True
+        state.fresh[j, touched] = detection.FRESH
+        if plane >= 0 and chosen.fate == ALIVE and chosen.code[plane] == before[plane]:
+            # Neither side moves it: it stays until the margin has opened, on whichever side.
+            state.fresh[j, plane] = detection.STILL
+            drifted = float(cells.normals[plane] @ w)
+            if drifted * before[plane] < -TOUCH:
+                chosen.code[plane] = -before[plane]
         return self._enter(j, chosen)
 
     def _enter(self, j: int, chosen: Selection) -> list[Event]:
@@ -317,7 +323,7 @@ class Integrator:
         w = state.z[j, 1:]
         before = state.code[j].copy()
         was_origin = not np.any(before)
-        state.fresh[j] |= (before == 0) & (chosen.code != 0)
+        state.fresh[j, (before == 0) & (chosen.code != 0)] = detection.FRESH
         state.code[j] = chosen.code
         state.fate[j] = chosen.fate
         if chosen.fate == ALIVE:
@@ -342,7 +348,7 @@ class Integrator:
         state = self.state
         before = state.code[j].copy()
         state.code[j, plane] = side
-        state.fresh[j, plane] = True
+        state.fresh[j, plane] = detection.FRESH
         self._left[j, plane] = self.time
         self.groups.place(j, state.code[j], int(state.sign[j]))
         return self._pattern_rows(j, before, state.code[j])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flowsim.cells import Cells
+from flowsim.cells import TOUCH, Cells
 from flowsim.data import Dataset
 from flowsim.engines.piecewise import expansion
 from flowsim.engines.piecewise.integrator import Expansion, Integrator
@@ -75,11 +75,11 @@ class Trajectory:
             gap_exponent=s.gap_exponent + shift,
             code=np.array(s.code[row]),
             fate=s.fate[row].astype(np.int64),
-            fresh=np.zeros(s.code[row].shape, dtype=np.bool_),
+            fresh=np.zeros(s.code[row].shape, dtype=np.int8),
         )
         # A state stored on a hyperplane has just been switched there.
         margin = np.abs(state.z[:, 1:] @ self.cells.normals.T)
-        state.fresh[:] = (margin <= 1e-14) & (state.code != 0)
+        state.fresh[:] = (margin <= TOUCH) & (state.code != 0)
         integrator = Integrator(
             self.cells, state, self.rtol, self.frozen, float(self._times[row]), tail
         )
