@@ -124,8 +124,10 @@ def simulate(
         float(np.ldexp(t1, cells.time_exponent)), stationary_rtol, max_steps, max_seconds
     )
     store = StateStore(state_bytes)
-    record = integrate(integrator, limits, alignment_threshold, store, progress)
-    solution = _solution(net, data, settings, integrator, record, store)
+    # What overflows is found by its infinities and ends the run with a status.
+    with np.errstate(over="ignore", invalid="ignore"):
+        record = integrate(integrator, limits, alignment_threshold, store, progress)
+        solution = _solution(net, data, settings, integrator, record, store)
     if throw and solution.failed:
         raise RunError(solution)
     return solution

@@ -99,7 +99,7 @@ def at_rest(state: Snapshot, tolerance: float) -> bool:
     if np.any(rates > tolerance * cells.rate_scale * cells.weight * cells.n):
         return False
     limit = least_squares_residual(cells.y, feature_range(cells, state.code[counted]))
-    size = np.linalg.norm(cells.y) or np.linalg.norm(state.r)
+    size = np.linalg.norm(cells.y) or np.sqrt(cells.n)  # zero labels: the initial output
     return bool(np.linalg.norm(state.r - limit) <= RESIDUAL * size)
 
 

@@ -101,6 +101,10 @@ def integrate(
     patience = ZENO_PER_NEURON * len(integrator.state.z) + 100
     while True:
         e = integrator.expand()
+        if not (np.all(np.isfinite(e.r[0])) and np.all(np.isfinite(e.D[:, 0]))):
+            _return_to_last_state(record, store, integrator)
+            record.status = "non_finite"
+            break
         _note(record, integrator, e)
         step = len(record.time) - 1
         store.offer(step, integrator)
@@ -138,6 +142,20 @@ def integrate(
     return record
 
 
+def _return_to_last_state(record: Record, store: StateStore, integrator: Integrator) -> None:
+    """Undo what came after the last stored state: it ends in something that is not finite."""
+    if not store.rows:
+        raise ValueError(
+            "Argument `net` must have finite outputs and fields on the data, but its squares "
+            "overflow; choose a smaller scale."
+        )
+    step, integrator.time, integrator.tail, state = store.rows[-1]
+    integrator.state = state.copy()
+    for series in (record.time, record.loss, record.speed, record.rate, record.alive):
+        del series[step + 1 :]
+    record.rows = [row for row in record.rows if row.t <= integrator.time]
+
+
 def _note(record: Record, integrator: Integrator, e: Expansion) -> None:
     r0 = e.r[0]
     weight = integrator.cells.weight
@@ -160,8 +178,6 @@ def _note(record: Record, integrator: Integrator, e: Expansion) -> None:
 
 
 def _stop(integrator: Integrator, e: Expansion, limits: Limits, step: int, seconds: float) -> str:
-    if not (np.all(np.isfinite(e.r[0])) and np.all(np.isfinite(e.D[:, 0]))):
-        return "non_finite"
     if integrator.time + integrator.tail >= limits.t1:
         return "t1"
     if _may_rest(integrator, e, limits, step) and at_rest(

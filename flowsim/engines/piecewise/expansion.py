@@ -164,12 +164,16 @@ def expand(  # pragma: no cover - compiled
 def step_size(order, tolerance, first, groups, A, W, D, r, frozen):  # pragma: no cover - compiled
     """Largest step whose last two terms are within `tolerance` of every neuron and of y.
 
-    Columns have norm of order one and r of order y, so all is relative. A shrinking
+    Columns have norm of order one and y is, so all is relative; where the output far
+    exceeds y, its error is relative to the residual. A shrinking
     neuron loses ``exp(2 |D| h)`` digits in a step, hence ``|D| h <= 2``.
     """
     columns = first[groups]
     d = W.shape[2]
     h = np.inf
+    largest = 1.0
+    for k in range(r.shape[1]):
+        largest = max(largest, abs(r[0, k]))
     for q in range(order - 1, order + 1):
         worst = 0.0
         for c in range(columns):
@@ -180,7 +184,7 @@ def step_size(order, tolerance, first, groups, A, W, D, r, frozen):  # pragma: n
         worst = np.sqrt(worst)
         if not frozen:
             for k in range(r.shape[1]):
-                worst = max(worst, abs(r[q, k]))
+                worst = max(worst, abs(r[q, k]) / largest)
         if worst > 0.0:
             h = min(h, (tolerance / worst) ** (1.0 / q))
     for g in range(groups):
