@@ -94,12 +94,14 @@ def run(config: RunConfig) -> int:
     net = build_network(config.init, data.d)
     with _output_folder(config) as folder:
         solution = _simulate(net, data, simulate_arguments(config.run))
-        print(solution.summary())
-        path = folder / "run.nc"
-        solution.save(path)
-    print(f"\nFiles\n  {path}")
-    _draw(solution, folder)
-    _conclude(solution)
+        written: list[str] = []
+        try:  # save before anything else can fail, and report whatever else fails
+            solution.save(folder / "run.nc")
+            written.append(str(folder / "run.nc"))
+            written += _draw(solution, folder)
+        finally:
+            print(solution.summary())
+            _conclude(solution, written)
     return FAILED if solution.failed else 0
 
 
@@ -110,9 +112,7 @@ def plot(config: PlotConfig) -> int:
     solution = load(config.path)
     folder = config.output or config.path.parent
     _make_folder(folder)
-    print("Files")
-    _draw(solution, folder)
-    _conclude(solution)
+    _conclude(solution, _draw(solution, folder))
     return 0
 
 
@@ -124,26 +124,29 @@ def _simulate(net: Any, data: Any, arguments: dict[str, Any]) -> Solution:
         return simulate(net, data, progress=progress, **arguments)
 
 
-def _draw(solution: Solution, folder: Path) -> None:
-    """Write the pictures that the data allow; remove those of an earlier run they do not."""
+def _draw(solution: Solution, folder: Path) -> list[str]:
+    """Write the pictures that the data allow and return their names, with remarks."""
     from flowsim import plot
     from flowsim.files import replacing
 
+    written = []
     for name in _PICTURES:
         path = folder / f"{name}.png"
         if name in plot.possible(solution):
             ax = getattr(plot, name)(solution)
             with replacing(path) as temporary:
                 ax.figure.savefig(temporary, format="png")
-            print(f"  {path}")
+            written.append(str(path))
         elif path.exists():
-            print(f"  {path} is of an earlier run: these data have no such picture")
+            written.append(f"{path} (of an earlier run: these data have no such picture)")
+    return written
 
 
-def _conclude(solution: Solution) -> None:
+def _conclude(solution: Solution, files: list[str]) -> None:
     from flowsim.report import verdict
 
-    print(f"\n{verdict(solution)}")
+    listed = [f"  {name}" for name in files] or ["  none"]
+    print("\n".join(["", "Files", *listed, "", verdict(solution)]))
     if solution.failed:
         print(f"flowsim: warning: {solution.message}", file=sys.stderr)
 

@@ -8,6 +8,7 @@ same file that ``solution.to_xarray().to_netcdf`` would make:
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,9 +78,13 @@ def save(solution: Solution, path: StrPath) -> None:
     """
     import h5netcdf
 
-    with replacing(path) as temporary, h5netcdf.File(temporary, "w") as file:
+    # Made in memory: on a disk that is full, HDF5 itself would crash the process.
+    image = io.BytesIO()
+    with h5netcdf.File(image, "w") as file:
         for name, group in groups_of(solution).items():
             _write(file.create_group(name) if name else file, group)
+    with replacing(path) as temporary:
+        temporary.write_bytes(image.getbuffer())
 
 
 def load(path: StrPath) -> Solution:
@@ -115,14 +120,14 @@ def load(path: StrPath) -> Solution:
         raise PermissionError(
             f"Argument `path` must name a readable file, but {path} is not one."
         ) from None
-    except (OSError, RuntimeError, KeyError) as error:
-        # h5py has one exception type for all of this; its text tells a cut file apart.
+    except Exception as error:
+        # A damaged file raises whatever its bytes lead to; the text tells a cut one apart.
         what = "cut short" if "truncated" in str(error) else "damaged or no netCDF4 file"
         raise OSError(f"Argument `path` must name a saved run, but {path} is {what}.") from None
     _check_format(groups, path)
     try:
         return solution_of(groups)
-    except (KeyError, ValueError, TypeError) as error:
+    except Exception as error:
         raise ValueError(
             f"Argument `path` must name a complete saved run, but in {path} "
             f"something is missing or wrong: {error}."
@@ -167,7 +172,8 @@ def _flush(path: Path) -> None:
 
 
 def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).rstrip(".").lower()
+    text = (error.strerror or str(error)).rstrip(".")
+    return text[:1].lower() + text[1:]
 
 
 def _no_such_file(reason: str) -> type[OSError]:

@@ -11,9 +11,6 @@ from numba import njit
 
 from flowsim.engines.piecewise.roots import first_exit
 
-#: Marks of a margin: open; zero and dealt with; zero to stay, as far as rounding can tell.
-OPEN, FRESH, STILL = 0, 1, 2
-
 
 @njit(cache=True)
 def _bounds(h, c0, c1, W, scratch):  # pragma: no cover - compiled
@@ -39,7 +36,7 @@ def _bounds(h, c0, c1, W, scratch):  # pragma: no cover - compiled
 
 @njit(cache=True)
 def first_event(  # pragma: no cover - compiled
-    h, X, normals, code, active, start, members, z, first, A, W, balance, sign, fresh, touch, table,
+    h, X, normals, code, active, start, members, z, first, A, W, balance, sign, touch, table,
 ):  # fmt: skip
     """Find the first margin, or sign of a, that falls to zero within the step.
 
@@ -79,7 +76,7 @@ def first_event(  # pragma: no cover - compiled
                 for i in range(d):
                     m0 += normals[g, i] * z[j, 1 + i]
                 m0 *= side
-                if m0 > move or (fresh[j, g] == STILL and abs(m0) <= touch):
+                if m0 > move:
                     continue
                 if m0 > touch:
                     m1 = 0.0
@@ -120,7 +117,7 @@ def first_event(  # pragma: no cover - compiled
 @njit(cache=True)
 def slide_exit(  # pragma: no cover - compiled
     h, weight, moment_plus, moment_minus, plane_start, plane_samples, active, start, members,
-    sign, slides, slide_count, held, multipliers, r, base, tie, table,
+    sign, slides, slide_count, multipliers, r, base, tie, table,
 ):  # fmt: skip
     """Find the first slide whose multiplier leaves its interval within the step.
 
@@ -157,10 +154,6 @@ def slide_exit(  # pragma: no cover - compiled
             ends = max(abs(poly[0, 0]), abs(poly[1, 0]))
             if ends <= tie:  # the interval has closed: no jump to slide against, or to leave
                 continue
-            if held[g, s]:
-                if min(abs(poly[0, 0]), abs(poly[1, 0])) <= tie:
-                    continue
-                held[g, s] = False
             for end in range(2):
                 inside = alpha if end == 0 else -alpha
                 x = first_exit(poly[end], inside, tie, table)
@@ -194,6 +187,6 @@ def touching(normals, code, fate, fresh, z, touch, out):  # pragma: no cover - c
             for i in range(d):
                 s += normals[g, i] * z[j, 1 + i]
             if abs(s) > touch:
-                fresh[j, g] = OPEN
-            elif fresh[j, g] == OPEN:
+                fresh[j, g] = False
+            elif not fresh[j, g]:
                 out[j] = True

@@ -40,8 +40,6 @@ class Groups:
         self.projector = grown("projector", (d, d), np.float64)
         self.slide_count = grown("slide_count", (), np.int64)
         self.slides = grown("slides", (d,), np.int64)
-        #: Slides whose multiplier is at an end of its interval for good (a structural tie).
-        self.held = grown("held", (d,), np.bool_)
         self.multipliers = grown("multipliers", (d, d), np.float64)
         self.code = grown("code", (self.cells.n_hyperplanes,), np.int8)
 
@@ -56,15 +54,6 @@ class Groups:
             self._describe(slot, code, sliding)
         self.slot[j] = slot
         self.count[slot] += 1
-
-    def hold(self, j: int, plane: int) -> None:
-        """Let neuron j's group slide on `plane` while its multiplier is within rounding of an end.
-
-        There leaving and sliding are one and the same motion, and only noise decides.
-        """
-        slot = self.slot[j]
-        count = self.slide_count[slot]
-        self.held[slot, :count] |= self.slides[slot, :count] == plane
 
     def remove(self, j: int) -> None:
         """Take neuron `j` out; an empty group's slot is freed."""
@@ -96,7 +85,6 @@ class Groups:
         self.coef[slot] = self.cells.coefficients(code)
         self.projected[slot] = sliding
         self.slide_count[slot] = 0
-        self.held[slot] = False
         if not sliding:
             return
         planes = np.flatnonzero(code == 0)

@@ -96,7 +96,6 @@ class Integrator:
         self._AQ = np.empty((m, p))
         self._Q = np.empty((m // (d + 2) + 1, d + 1, d + 1))  # only groups of more than d+1
         self._first = np.zeros(m + 1, dtype=np.int64)
-        self._left: dict[tuple[int, int], float] = {}  # when a slide last ended
         self._mask = np.empty(m, dtype=np.bool_)
         self._speed = np.zeros(m)
         self._plane_samples = np.argsort(self.cells.index, kind="stable").astype(np.int64)
@@ -192,7 +191,7 @@ class Integrator:
         state, groups, cells = self.state, self.groups, self.cells
         tau, what, j, plane = detection.first_event(
             h, cells.X, cells.normals, state.code, e.active, e.start, e.members, state.z,
-            e.first, e.A, e.W, state.balance, state.sign, state.fresh, TOUCH, self._table,
+            e.first, e.A, e.W, state.balance, state.sign, TOUCH, self._table,
         )  # fmt: skip
         cause = None
         if what:
@@ -201,7 +200,7 @@ class Integrator:
             tau_slide, q, which, side = detection.slide_exit(
                 tau, cells.weight, *self._moments, self._plane_start, self._plane_samples,
                 e.active, e.start, e.members, state.sign, groups.slides, groups.slide_count,
-                groups.held, groups.multipliers, e.r, e.base, cells.rounding(e.r[0]), self._table,
+                groups.multipliers, e.r, e.base, cells.rounding(e.r[0]), self._table,
             )  # fmt: skip
             if q >= 0:
                 tau = tau_slide
@@ -278,7 +277,7 @@ class Integrator:
                 forced.append(j)
         elif cause.what == "margin":
             j = int(cause.neurons[0])
-            state.fresh[j, cause.plane] = detection.OPEN
+            state.fresh[j, cause.plane] = False
             forced.append(j)
         elif cause.selection is not None:
             for j in cause.neurons:
@@ -308,13 +307,10 @@ class Integrator:
             w[:] = 0.0
         touched = np.flatnonzero(on)
         chosen = select(cells, r, before, touched, float(state.sign[j]), at_origin=at_origin)
-        state.fresh[j, touched] = detection.FRESH
-        if plane >= 0 and chosen.fate == ALIVE and chosen.code[plane] == before[plane]:
-            # Neither side moves it: it stays until the margin has opened, on whichever side.
-            state.fresh[j, plane] = detection.STILL
-            drifted = float(cells.normals[plane] @ w)
-            if drifted * before[plane] < -TOUCH:
-                chosen.code[plane] = -before[plane]
+        state.fresh[j, touched] = True
+        stays = plane >= 0 and chosen.fate == ALIVE and chosen.code[plane] == before[plane]
+        if stays and float(cells.normals[plane] @ w) * before[plane] < -TOUCH:
+            chosen.code[plane] = -before[plane]  # no side drives it; rounding took it across
         return self._enter(j, chosen)
 
     def _enter(self, j: int, chosen: Selection) -> list[Event]:
@@ -323,16 +319,13 @@ class Integrator:
         w = state.z[j, 1:]
         before = state.code[j].copy()
         was_origin = not np.any(before)
-        state.fresh[j, (before == 0) & (chosen.code != 0)] = detection.FRESH
+        state.fresh[j, (before == 0) & (chosen.code != 0)] = True
         state.code[j] = chosen.code
         state.fate[j] = chosen.fate
         if chosen.fate == ALIVE:
             self.groups.place(j, chosen.code, int(state.sign[j]))
             if self.groups.projected[self.groups.slot[j]]:
                 w[:] = self.groups.projector[self.groups.slot[j]] @ w
-            for g in np.flatnonzero((before != 0) & (chosen.code == 0)):
-                if self._left.get((j, int(g))) == self.time:
-                    self.groups.hold(j, int(g))
         else:
             self.groups.remove(j)
         rows = self._pattern_rows(j, before, chosen.code)
@@ -348,8 +341,7 @@ class Integrator:
         state = self.state
         before = state.code[j].copy()
         state.code[j, plane] = side
-        state.fresh[j, plane] = detection.FRESH
-        self._left[j, plane] = self.time
+        state.fresh[j, plane] = True
         self.groups.place(j, state.code[j], int(state.sign[j]))
         return self._pattern_rows(j, before, state.code[j])
 

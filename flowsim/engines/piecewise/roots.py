@@ -118,20 +118,14 @@ def first_root(c, table):  # pragma: no cover - compiled
 def first_exit(c, side, touch, table):  # pragma: no cover - compiled
     """Return the first x in [0, 1] at which ``side * c`` falls to zero, or -1.
 
-    A leading run of coefficients within `touch` of zero is a root at 0 that has been
-    dealt with (the last event); the next coefficient says which way it goes.
+    A value within `touch` of zero at the start is a root at 0 that has been dealt with
+    (the last event), or one that only rounding could find: it has left when it is
+    `touch` on the wrong side. So every event takes the flow on, and a quantity that tends
+    to zero without crossing it never counts as having crossed.
     """
-    p = c.shape[0] - 1
-    lead = 0
-    while lead <= p and abs(c[lead]) <= touch:
-        lead += 1
-    if lead > p:
-        return -1.0
-    if side * c[lead] < 0.0:
+    rest = side * c
+    if rest[0] < -touch:
         return 0.0
-    rest = np.empty(p + 1 - lead)
-    for i in range(lead, p + 1):
-        rest[i - lead] = side * c[i]
-    if rest.shape[0] == 1:
-        return -1.0
+    if rest[0] <= touch:
+        rest[0] += 2.0 * touch
     return first_root(rest, table)

@@ -30,7 +30,7 @@ class State:
     gap_exponent: np.ndarray  # (m,) int64: a^2 - ||w||^2 = gap * 4**gap_exponent
     code: np.ndarray  # (m, G) int8
     fate: np.ndarray  # (m,) int64
-    fresh: np.ndarray  # (m, G) int8 marks, see detection.touching
+    fresh: np.ndarray  # (m, G) bool, see detection.touching
 
     @classmethod
     def of(cls, network: TwoLayerReLU, cells: Cells) -> State:
@@ -53,7 +53,7 @@ class State:
             gap_exponent=exponent.copy(),
             code=code.astype(np.int8),
             fate=np.where(zero, ZERO, ALIVE).astype(np.int64),
-            fresh=np.zeros(code.shape, dtype=np.int8),
+            fresh=np.zeros(code.shape, dtype=np.bool_),
         )
 
     @property

@@ -75,7 +75,7 @@ class Trajectory:
             gap_exponent=s.gap_exponent + shift,
             code=np.array(s.code[row]),
             fate=s.fate[row].astype(np.int64),
-            fresh=np.zeros(s.code[row].shape, dtype=np.int8),
+            fresh=np.zeros(s.code[row].shape, dtype=np.bool_),
         )
         # A state stored on a hyperplane has just been switched there.
         margin = np.abs(state.z[:, 1:] @ self.cells.normals.T)
