@@ -38,7 +38,7 @@ bench: .venv/.installed
 	$(BIN)/python benchmarks/run.py
 
 clean:
-	rm -rf .venv demo build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv demo build dist .numba_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -103,6 +103,9 @@ def run_scipy(
         out = solve_ivp(field, (0.0, t1), start, method=method, rtol=rtol, atol=atol)
     except TimedOut:
         return Row(name, solver, TIMEOUT, count, float("nan"), "timed out"), None
+    except ValueError as error:  # Radau's Jacobian can overflow at a kink
+        seconds = time.perf_counter() - began
+        return Row(name, solver, seconds, count, float("nan"), f"failed: {error}"), None
     end = fs.TwoLayerReLU(out.y[:m, -1], out.y[m:, -1].reshape(m, d))
     note = "" if out.success else out.message
     return Row(name, solver, time.perf_counter() - began, count, 0.0, note), end
@@ -138,6 +141,8 @@ def table(rows: list[Row]) -> str:
     for row in rows:
         ratio = row.seconds / base[row.system]
         shown = f"> {ratio:.0f} (timed out)" if row.note == "timed out" else f"{ratio:.2g}"
+        if row.note.startswith("failed"):
+            shown = "failed"
         error = "—" if np.isnan(row.error) else f"{row.error:.1e}"
         lines.append(f"| {row.system} | {row.solver} | {shown} | {row.evaluations} | {error} |")
     return "\n".join(lines)

@@ -107,6 +107,7 @@ def load(path: StrPath) -> Solution:
         If it is a netCDF4 file that flowsim has not written, or a newer flowsim has.
     """
     import h5netcdf
+    import h5py
 
     if not Path(path).is_file():
         reason = "a folder" if Path(path).is_dir() else "not there"
@@ -114,8 +115,11 @@ def load(path: StrPath) -> Solution:
             f"Argument `path` must name a saved run, but {Path(path)} is {reason}."
         )
     try:
-        with h5netcdf.File(path, "r") as file:
-            groups = dict(_read(file, ""))
+        # h5netcdf complains on stderr about a file that it cannot open, h5py does not.
+        with h5py.File(path, "r") as raw:
+            attrs = {key: _plain(value) for key, value in raw.attrs.items()}
+            with h5netcdf.File(raw, "r") as file:
+                groups = dict(_read(file, ""))
     except PermissionError:
         raise PermissionError(
             f"Argument `path` must name a readable file, but {path} is not one."
@@ -124,7 +128,7 @@ def load(path: StrPath) -> Solution:
         # A damaged file raises whatever its bytes lead to; the text tells a cut one apart.
         what = "cut short" if "truncated" in str(error) else "damaged or no netCDF4 file"
         raise OSError(f"Argument `path` must name a saved run, but {path} is {what}.") from None
-    _check_format(groups, path)
+    _check_format(attrs.get("flowsim_format"), path)
     try:
         return solution_of(groups)
     except Exception as error:
@@ -239,8 +243,7 @@ def _plain(value: Any) -> Any:
     )
 
 
-def _check_format(groups: dict[str, Group], path: StrPath) -> None:
-    found = groups[""].attrs.get("flowsim_format")
+def _check_format(found: Any, path: StrPath) -> None:
     if not isinstance(found, int):
         raise ValueError(
             f"Argument `path` must name a run that flowsim saved, but {path} is not one."

@@ -53,7 +53,6 @@ class Spec(NamedTuple):
     flags: tuple[int, tuple[str, ...]] | None = None
 
 
-_SIDES = (-1, ("off", "slide", "on"))
 _FATES = (0, FATES)
 _RATE = "largest norm of the field D_j of a living neuron"
 

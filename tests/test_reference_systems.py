@@ -72,4 +72,4 @@ def test_the_precise_systems_cover_crossings_slides_deaths_and_sign_changes():
         halving = reference.raw["step_halving_relative_difference"]
         assert max(halving.values()) < 1e-45
         assert reference.raw["event_time_change_if_start_moves_1e-9"] < 1e-7
-    assert len(systems) == 8
+    assert len(systems) == 9

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 #: At most this many neurons and times are drawn; more would only blacken the picture.
 _MAX_NEURONS = 400
 _MAX_TIMES = 300
+#: Fewer stored states than this are filled up to as many.
+_FEW_STATES = 150
 #: More neurons than this get thinner lines.
 _FEW_NEURONS = 100
 #: More activation boundaries than this go without names.
@@ -55,14 +57,12 @@ def directions(solution: Solution, ax: Axes | None = None) -> Axes:
     ax = style.new_axes(ax)
     left = style.time_axis(ax, solution)
     chosen, share = _chosen_neurons(solution)
-    rows = _chosen_states(solution, left)
-    times = np.maximum(solution.states.t[rows], left)
-    angle, alive = _angles(solution, rows, chosen)
+    times, angle, alive, sign = _paths(solution, left, chosen)
     style.shade_alignment(ax, solution)
     bottom = _cut(solution, angle[-1])
     ax.set_ylim(bottom, bottom + 360.0)
     _draw_boundaries(ax, solution)
-    _draw_paths(ax, times, angle, alive, solution.states.sign[rows][:, chosen], share[chosen])
+    _draw_paths(ax, times, angle, alive, sign, share[chosen])
     _draw_ends(ax, solution, angle[-1], chosen, share)
     _label(ax, solution, len(chosen))
     return ax
@@ -83,22 +83,28 @@ def _chosen_neurons(solution: Solution) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([order[light], order[-half:]]), share
 
 
-def _chosen_states(solution: Solution, left: float) -> np.ndarray:
-    """Return rows of states about evenly spaced in logarithmic time, from before `left` on."""
-    t = solution.states.t
-    wanted = np.geomspace(left, max(solution.t_end, left), _MAX_TIMES)
-    rows = np.searchsorted(t, wanted, side="right") - 1
-    return np.unique(np.append(np.maximum(rows, 0), len(t) - 1))
+def _paths(
+    solution: Solution, left: float, chosen: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return times and, (times, neurons) each, angles in degrees, lives and signs of a_j.
 
-
-def _angles(
-    solution: Solution, rows: np.ndarray, chosen: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return angles in degrees, (times, neurons), and where the neurons live; nan for w = 0."""
-    z = solution.states.neurons[rows][:, chosen]
+    The angle is nan where w_j = 0. Stored states are taken as they are where they are
+    dense in logarithmic time; few of them are filled up from dense output.
+    """
+    states = solution.states
+    end = style.last_shown_time(solution)
+    times = np.geomspace(left, end, _MAX_TIMES if len(states.t) > _FEW_STATES else _FEW_STATES)
+    rows = np.maximum(np.searchsorted(states.t, times, side="right") - 1, 0)
+    if len(states.t) > _FEW_STATES:
+        rows = np.unique(np.append(rows, len(states.t) - 1))
+        times = np.maximum(states.t[rows], left)
+        z = states.neurons[rows][:, chosen]
+    else:
+        # geomspace may end a rounding beyond the run.
+        z = np.array([solution.network(min(t, solution.t_end)).direction[chosen] for t in times])
     x, y = (z[..., 0], z[..., 1]) if solution.data.d == 1 else (z[..., 1], z[..., 2])
     angle = np.where((x == 0.0) & (y == 0.0), np.nan, np.degrees(np.arctan2(y, x)))
-    return angle, solution.states.fate[rows][:, chosen] == _ALIVE
+    return times, angle, states.fate[rows][:, chosen] == _ALIVE, states.sign[rows][:, chosen]
 
 
 def _boundaries(solution: Solution) -> tuple[np.ndarray, np.ndarray]:
@@ -215,7 +221,7 @@ def _draw_ends(
     ax: Axes, solution: Solution, angle: np.ndarray, chosen: np.ndarray, share: np.ndarray
 ) -> None:
     """Draw the neurons at the end as discs whose areas are their shares of the weight."""
-    bottom = ax.get_ylim()[0]
+    bottom, end = ax.get_ylim()[0], style.last_shown_time(solution)
     living = (solution.states.fate[-1, chosen] == _ALIVE) & np.isfinite(angle)
     for which, color in ((1, style.BLUE), (-1, style.VERMILION)):
         mine = living & (solution.states.sign[-1, chosen] == which)
@@ -224,7 +230,7 @@ def _draw_ends(
         places, index = np.unique(place, return_inverse=True)
         area = np.bincount(index, weights=share[chosen][mine], minlength=len(places))
         ax.scatter(
-            np.full(len(places), solution.t_end), places, s=300.0 * area, color=color, alpha=0.6,
+            np.full(len(places), end), places, s=300.0 * area, color=color, alpha=0.6,
             linewidths=0, clip_on=False, zorder=5,
         )  # fmt: skip
 

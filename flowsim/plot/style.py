@@ -40,13 +40,18 @@ def set_title(ax: Axes, solution: Solution) -> None:
     )  # fmt: skip
 
 
+def last_shown_time(solution: Solution) -> float:
+    """Return where an axis of time should end: 1 for a flow that rests from the start."""
+    return solution.t_end or 1.0
+
+
 def first_shown_time(solution: Solution) -> float:
     """Return where a logarithmic axis of time should begin.
 
     Late enough to leave out the long first decades in which nothing happens, early
     enough for nearly all events.
     """
-    end = solution.t_end
+    end = last_shown_time(solution)
     times = solution.events.t[(solution.events.t > 0.0) & (solution.events.t < end)]
     candidates = [float(np.quantile(times, _EARLY_EVENTS))] if len(times) else []
     if np.isfinite(solution.alignment.end_time):
@@ -57,17 +62,11 @@ def first_shown_time(solution: Solution) -> float:
     return _round_down(min(start, end / 10.0))
 
 
-def time_axis(ax: Axes, solution: Solution, *, room: float = 0.0) -> float:
-    """Make the x axis logarithmic time and return its left end.
-
-    Parameters
-    ----------
-    room : float
-        Part of the width to leave free on the right, for labels.
-    """
-    left, end = first_shown_time(solution), solution.t_end
+def time_axis(ax: Axes, solution: Solution) -> float:
+    """Make the x axis logarithmic time and return its left end."""
+    left, end = first_shown_time(solution), last_shown_time(solution)
     ax.set_xscale("log")
-    ax.set_xlim(left, left * (end / left) ** (1.0 + room))
+    ax.set_xlim(left, end)
     ax.set_xlabel("time t of the gradient flow (logarithmic)")
     _plain_ticks(ax, np.log10(end / left))
     return left

@@ -26,7 +26,7 @@ _LOG_BOTTOM = 1e-16
 _COARSE = 0.02
 _MAX_REFINED = 200
 #: Width and height of a plateau's label as parts of the axes.
-_LABEL_SIZE = (0.22, 0.08)
+_LABEL_SIZE = np.array([0.26, 0.09])
 #: Events are drawn in this many columns: dark ones hold many.
 _COLUMNS = 500
 #: Rows of the rug: kinds of events, colour, label.
@@ -78,6 +78,8 @@ def timeline(solution: Solution, ax: Axes | None = None) -> Axes:
 def _curve(solution: Solution, left: float) -> tuple[np.ndarray, np.ndarray]:
     """Return times and losses: the run's steps, and between them where they are long."""
     t, loss = solution.history.t, solution.history.loss
+    if len(t) == 1:  # at rest from the start
+        return np.array([left, style.last_shown_time(solution)]), np.repeat(loss, 2)
     span = max(float(loss.max() - loss.min()), np.finfo(float).tiny)
     ratios = np.log(np.maximum(loss[1:], _LOG_BOTTOM * loss.max()) / loss[:-1].clip(1e-300))
     jumps = np.maximum(np.abs(np.diff(loss)) / span, np.abs(ratios) / np.log(1 / _LOG_BOTTOM))
@@ -129,7 +131,7 @@ def _log_floor(solution: Solution, top: float) -> float:
 
 def _mark_end(ax: Axes, solution: Solution, floor: float, rug: float) -> None:
     """Mark the end of the run and the loss that it tends to; `rug` is the height of the ticks."""
-    final, end = solution.final, solution.t_end
+    final, end = solution.final, style.last_shown_time(solution)
     beyond = final.loss < floor
     if np.isfinite(final.limit_loss) and final.limit_loss > floor:
         ax.axhline(final.limit_loss, color=style.GREEN, linestyle=":", linewidth=1.4, zorder=2)
@@ -138,7 +140,7 @@ def _mark_end(ax: Axes, solution: Solution, floor: float, rug: float) -> None:
     ax.plot([end], [loss], marker, color=style.GREEN, markersize=9, clip_on=False, zorder=5)
     kind = "\n".join(textwrap.wrap(final.kind.replace("_", " "), 16))
     text = f"{kind}\n{loss_symbol(solution)} = {final.loss:{'.2g' if beyond else '.7g'}}"
-    text += f"{' (below)' if beyond else ''}\nat t = {end:.6g}"
+    text += f"{' (below)' if beyond else ''}\nat t = {solution.t_end:.6g}"
     height = min(max(_height(ax, loss), rug + 0.06), 0.9)
     ax.text(
         1.015, height, text, transform=ax.transAxes, ha="left", va="center", color=style.GREEN,
@@ -182,15 +184,20 @@ def _mark_plateaus(ax: Axes, solution: Solution) -> None:
     taken: list[np.ndarray] = []
     for plateau in _slowest(found, solution, shift):
         place = ax.transAxes.inverted().transform(ax.transData.transform((plateau.t, plateau.loss)))
-        if any(np.all(np.abs(place - other) < _LABEL_SIZE) for other in taken):
-            continue
-        taken.append(place)
-        # Below and to the left of a falling curve there is always room.
-        ax.annotate(
-            f"plateau {loss_symbol(solution)} = {plateau.loss:.6g}\nat t = {plateau.t + shift:.6g}",
-            (plateau.t, plateau.loss), xytext=(-4, -7), textcoords="offset points",
-            ha="right", va="top", fontsize=9, zorder=6,
-        )  # fmt: skip
+        # Of a falling curve there is room below to the left, and above to the right.
+        for side in (-1.0, 1.0):
+            corner = place + np.array([side, side]) * _LABEL_SIZE / 2.0
+            if any(np.all(np.abs(corner - other) < _LABEL_SIZE) for other in taken):
+                continue
+            taken.append(corner)
+            ax.annotate(
+                f"plateau {loss_symbol(solution)} = {plateau.loss:.6g}\n"
+                f"at t = {plateau.t + shift:.6g}",
+                (plateau.t, plateau.loss), xytext=(4 * side, 7 * side), fontsize=9, zorder=6,
+                textcoords="offset points", ha="right" if side < 0 else "left",
+                va="top" if side < 0 else "bottom",
+            )  # fmt: skip
+            break
 
 
 def _slowest(found: list[Milestone], solution: Solution, shift: float) -> list[Milestone]:

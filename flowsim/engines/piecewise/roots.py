@@ -126,6 +126,26 @@ def first_exit(c, side, touch, table):  # pragma: no cover - compiled
     rest = side * c
     if rest[0] < -touch:
         return 0.0
-    if rest[0] <= touch:
-        rest[0] += 2.0 * touch
-    return first_root(rest, table)
+    if rest[0] > touch:
+        return first_root(rest, table)
+    rest[0] += 2.0 * touch
+    x = first_root(rest, table)
+    return x if x <= 0.0 else _back_to_zero(side * c, x)
+
+
+@njit(cache=True)
+def _back_to_zero(c, x):  # pragma: no cover - compiled
+    """Move from just behind a falling zero of `c` onto it (Newton); else return x."""
+    found = x
+    for _ in range(3):
+        slope = 0.0
+        value = c[-1]
+        for i in range(c.shape[0] - 2, -1, -1):
+            slope = slope * found + value
+            value = value * found + c[i]
+        if slope >= 0.0:
+            return x
+        found -= value / slope
+        if not 0.5 * x < found <= x:
+            return x
+    return found

@@ -1,0 +1,16 @@
+"""Compiled kernels of the tests live apart, keyed by their sources.
+
+Numba's cache looks only at the file of the outermost function: after a change in
+`roots.py` alone it would go on using the old code inside `detection.py`'s kernels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parent.parent
+_SOURCES = sorted((_ROOT / "flowsim" / "engines" / "piecewise").glob("*.py"))
+_KEY = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdigest()[:16]
+os.environ["NUMBA_CACHE_DIR"] = str(_ROOT / ".numba_cache" / _KEY)
