@@ -113,6 +113,7 @@ NETWORK = {
     "W": Spec(("neuron", "input"), "input weights; 0 where they underflow"),
     "direction": Spec(("neuron", "parameter"), "unit vectors along (a_j, w_j1, ..., w_jd)"),
     "log_norm": Spec(("neuron",), "natural logarithm of the norm of (a_j, w_j)"),
+    "scaled": Spec(("neuron", "parameter"), "(a_j, w_j) as given, up to a power of two"),
 }
 DATA = {
     "X": Spec(("sample", "input"), "inputs"),
@@ -265,17 +266,20 @@ def _network_group(net: TwoLayerReLU) -> Group:
         "negative_slope": net.negative_slope,
         "metadata": json.dumps(dict(net.metadata), default=_plain),
     }
-    return Group(_variables(net, NETWORK), attrs)
+    arrays = {name: getattr(net, name if hasattr(net, name) else f"_{name}") for name in NETWORK}
+    return Group({name: _variable(arrays[name], NETWORK[name]) for name in NETWORK}, attrs)
 
 
 def _network(group: Group) -> TwoLayerReLU:
     # As unpickling does: the constructor would normalise, and so round, once more.
     net = object.__new__(TwoLayerReLU)
-    arrays = _values(group, NETWORK)
-    for array in arrays.values():
+    values: dict[str, Any] = _values(group, NETWORK)
+    for array in values.values():
         array.setflags(write=False)
-    slope, metadata = float(group.attrs["negative_slope"]), str(group.attrs["metadata"])
-    vars(net).update(arrays, negative_slope=slope, _metadata=json.loads(metadata))
+    values["negative_slope"] = float(group.attrs["negative_slope"])
+    values["metadata"] = json.loads(str(group.attrs["metadata"]))
+    for item in fields(TwoLayerReLU):
+        object.__setattr__(net, item.name, values[item.name.removeprefix("_")])
     return net
 
 

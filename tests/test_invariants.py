@@ -75,20 +75,20 @@ def test_signs_of_output_weights_are_kept(exactly_balanced_run):
 
 
 def test_a_shrinking_neuron_keeps_its_invariant_over_hundreds_of_decay_times():
-    """Two neurons: a large one that fits the samples, and a small one at -D that shrinks.
+    """r = y = (-1, -1): it slides on x_2 = (-3, 4) and decays as exp(-0.4 t), 5 a = |(4, 3)|.
 
-    r = y frozen, D = (1, 0): at w = -(1, 0) with a > 0 both decay as exp(-t), for 200 units.
-    Off its cone by rounding alone, it would be e^{400} eps away from it.
+    Its direction is stable there, but off the cone a^2 = ||w||^2 by rounding alone it would be
+    e^{400} eps away from it after 500 units of time.
     """
-    data = fs.Dataset([[-1.0, 0.5], [-1.0, -0.5]], [-1.0, -1.0])
-    for a in (2.0**-10, 2.0**-9):
-        start = fs.TwoLayerReLU([a], [[-(2.0**-10), 0.0]])
-        sol = simulate(start, data, residual="frozen", t1=200.0)
-        if a == 2.0**-10:
-            end = sol.final.network
-            assert end.log_norm[0] == pytest.approx(start.log_norm[0] - 200.0, rel=1e-12)
-            assert end.direction[0] == pytest.approx([math.sqrt(0.5), -math.sqrt(0.5), 0.0])
-        assert conservation_error(sol, 20) < 1e-12
+    size = 2.0**-12
+    start = fs.TwoLayerReLU([5 * size], [[4 * size, 3 * size]])
+    data = fs.Dataset([[1, 0], [-3, 4]], [-1, -1])
+    sol = simulate(start, data, residual="frozen", t1=500.0)
+    end = sol.final.network
+    assert pattern_rows(sol) == []
+    assert end.log_norm[0] - start.log_norm[0] == pytest.approx(-200.0, rel=1e-12)
+    assert end.direction[0] == pytest.approx(np.array([5, 4, 3]) / math.sqrt(50), abs=1e-14)
+    assert conservation_error(sol, 50) < 1e-12
 
 
 @pytest.mark.parametrize(
