@@ -266,7 +266,7 @@ def _network_group(net: TwoLayerReLU) -> Group:
         "negative_slope": net.negative_slope,
         "metadata": json.dumps(dict(net.metadata), default=_plain),
     }
-    arrays = {name: getattr(net, name if hasattr(net, name) else f"_{name}") for name in NETWORK}
+    arrays = {item.name.removeprefix("_"): getattr(net, item.name) for item in fields(net)}
     return Group({name: _variable(arrays[name], NETWORK[name]) for name in NETWORK}, attrs)
 
 

@@ -157,7 +157,7 @@ def _close_up(
     """
     left, right = ax.get_xlim()
     start, end = solution.alignment.end_time, solution.t_end
-    if not np.log(right / start) < _CLOSE_UP_BELOW * np.log(right / left):
+    if not start > left or np.log(right / start) > _CLOSE_UP_BELOW * np.log(right / left):
         return None
     inset = ax.inset_axes((0.10, 0.30, 0.72, 0.40))
     inset.plot(t - start, np.where(loss >= floor, loss, np.nan), color=style.BLUE, linewidth=2.0)

@@ -146,8 +146,8 @@ def _classify_moving(state: Snapshot, D: np.ndarray, floor: float) -> Verdict:
     rates = np.linalg.norm(D, axis=1)
     growth = state.sign * np.einsum("ij,ij->i", state.z[:, 1:], D)
     scale = cells.rate_scale * cells.weight * cells.n
-    size = float(np.sum(mass[live & ~heavy])) * np.max(cells.norms) ** 2
     growing = live & ~heavy & (growth > LIGHT * scale * np.sum(state.z**2, axis=1))
+    size = float(np.sum(mass[growing])) * np.max(cells.norms) ** 2
     if np.any(heavy) and np.any(growing) and size <= LIGHT:
         limit_r = least_squares_residual(cells.y, feature_range(cells, state.code[heavy]))
         close = np.linalg.norm(state.r - limit_r) <= 1e-2 * np.linalg.norm(cells.y)

@@ -68,7 +68,7 @@ class State:
     def network(self, like: TwoLayerReLU, cells: Cells) -> TwoLayerReLU:
         """Return the neurons in the user's units, with the slope of `like`."""
         exponent = self.exponent - cells.size_exponent
-        if np.all(exponent > -900):
+        if np.all(np.abs(exponent) < 900):
             scaled = np.ldexp(self.z, exponent[:, None].astype(np.int32))
             return TwoLayerReLU(scaled[:, 0], scaled[:, 1:], like.negative_slope)
         log_scale = exponent * np.log(2.0)

@@ -1,0 +1,158 @@
+"""simulate(): arguments, reasons to stop, dense output, determinism, scales."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+import flowsim as fs
+
+DATA = fs.datasets.three_points()
+NET = fs.init.balanced(20, 2, 1e-4, seed=1)
+
+
+@pytest.fixture(scope="module")
+def sol() -> fs.Solution:
+    return fs.simulate(NET, DATA)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"t1": 0.0}, "t1"),
+        ({"t1": float("nan")}, "t1"),
+        ({"rtol": 0.0}, "rtol"),
+        ({"rtol": 1.0}, "rtol"),
+        ({"residual": "fixed"}, "residual"),
+        ({"residual": "frozen"}, "t1"),
+        ({"loss": "sum"}, "loss"),
+        ({"stationary_rtol": -1.0}, "stationary_rtol"),
+        ({"alignment_threshold": 0.0}, "alignment_threshold"),
+        ({"max_steps": 0}, "max_steps"),
+        ({"max_seconds": -1.0}, "max_seconds"),
+        ({"state_bytes": 0}, "state_bytes"),
+    ],
+)
+def test_a_senseless_argument_is_named_in_one_sentence(change, name):
+    with pytest.raises(ValueError, match=rf"^Argument `{name}` must .*, but .*\.$"):
+        fs.simulate(NET, DATA, **change)
+
+
+def test_wrong_types_and_dimensions_are_named():
+    with pytest.raises(TypeError, match="Argument `net` must"):
+        fs.simulate("net", DATA)
+    with pytest.raises(TypeError, match="Argument `data` must"):
+        fs.simulate(NET, DATA.X)
+    with pytest.raises(ValueError, match="Argument `net` must have the data's input dimension 2"):
+        fs.simulate(fs.init.balanced(3, 5, 1e-3, seed=0), DATA)
+
+
+def test_budgets_stop_a_run_and_are_failures():
+    short = fs.simulate(NET, DATA, max_steps=5)
+    assert (short.status, short.steps, short.failed) == ("max_steps", 5, True)
+    assert "max_steps" in short.message
+    quick = fs.simulate(NET, DATA, max_seconds=1e-9)
+    assert quick.status == "max_seconds"
+    with pytest.raises(fs.RunError) as caught:
+        fs.simulate(NET, DATA, max_steps=5, throw=True)
+    assert caught.value.solution.steps == 5
+
+
+def test_a_run_to_t1_ends_there_exactly():
+    early = fs.simulate(NET, DATA, t1=3.7)
+    assert (early.status, early.failed, early.t_end) == ("t1", False, 3.7)
+
+
+def test_overflow_ends_at_the_last_finite_state():
+    huge = fs.simulate(fs.init.balanced(20, 2, 1e-6, seed=0), fs.Dataset(DATA.X * 1e150, DATA.y))
+    assert huge.failed
+    assert np.all(np.isfinite(huge.final.network.a))
+    assert np.all(np.isfinite(huge.final.network.W))
+
+
+def test_two_runs_are_identical_to_the_bit(sol):
+    again = fs.simulate(NET, DATA)
+    np.testing.assert_array_equal(again.events.t, sol.events.t)
+    for field in fields(sol.states):
+        np.testing.assert_array_equal(
+            getattr(again.states, field.name), getattr(sol.states, field.name)
+        )
+
+
+def test_dense_output_agrees_with_the_history(sol):
+    inside = sol.history.t[:-1] + 0.0
+    np.testing.assert_allclose(sol.loss(inside), sol.history.loss[:-1], rtol=1e-13)
+    np.testing.assert_array_equal(sol.network(sol.t_end).W, sol.final.network.W)
+    np.testing.assert_array_equal(sol.network(0.0).W, NET.W)
+
+
+def test_dense_output_does_not_depend_on_how_many_states_are_stored(sol):
+    thin = fs.simulate(NET, DATA, state_bytes=10_000)
+    assert len(thin.states.t) < len(sol.states.t) / 4
+    for t in (0.3, 7.0, 12.5, 15.0, 40.0):
+        np.testing.assert_array_equal(thin.network(t).W, sol.network(t).W)
+
+
+def test_times_outside_the_run_are_refused(sol):
+    for t in (-1.0, sol.t_end * 1.01, float("nan")):
+        with pytest.raises(ValueError, match="Argument `t` must lie between 0 and"):
+            sol.network(t)
+
+
+def test_mean_loss_runs_twice_as_fast(sol):
+    mean = fs.simulate(NET, DATA, loss="mean")
+    times, doubled = sol.events.where("pattern").t, 2 * mean.events.where("pattern").t
+    np.testing.assert_allclose(doubled, times, rtol=1e-9)
+    assert mean.final.limit_loss == pytest.approx(2 * sol.final.limit_loss, rel=1e-14)
+    assert mean.final.limit_loss_exact == "512/2925"
+
+
+@pytest.mark.parametrize("power", [-40, 40])
+def test_powers_of_two_in_the_data_scale_the_run_exactly(sol, power):
+    """X -> 2^p X, theta -> 2^(-p/2) theta leaves h alone; time scales by 2^(-p)."""
+    scaled = fs.Dataset(np.ldexp(DATA.X, power), DATA.y)
+    half = power // 2
+    net = fs.TwoLayerReLU(np.ldexp(NET.a, -half), np.ldexp(NET.W, -half))
+    other = fs.simulate(net, scaled)
+    np.testing.assert_array_equal(np.ldexp(other.events.t, power), sol.events.t)
+
+
+def test_scales_below_the_float_range_run_like_any_other():
+    """Alignment events do not move with the scale; the escape does, by ln(1/lambda) / |D|."""
+    small = fs.simulate(fs.init.balanced(20, 2, log10_scale=-400, seed=1), DATA)
+    usual = fs.simulate(fs.init.balanced(20, 2, 1e-8, seed=1), DATA)
+    pattern, other = usual.events.where("pattern"), small.events.where("pattern")
+    np.testing.assert_allclose(other.t, pattern.t, rtol=1e-9)
+    assert small.final.kind == "spurious_local_minimum"
+    delay = small.alignment.end_time - usual.alignment.end_time
+    assert delay == pytest.approx(392 * np.log(10) / 0.7149689193, rel=1e-9)
+
+
+def test_progress_is_reported_and_ends_with_the_end():
+    seen: list = []
+    done = fs.simulate(NET, DATA, progress=seen.append)
+    assert seen[-1].steps == done.steps
+    assert seen[-1].t == done.t_end
+    assert seen[-1].phase == "descent"
+
+
+def test_plateaus_are_found_between_the_drops():
+    data = fs.datasets.orthogonal_pair()
+    run = fs.simulate(fs.init.balanced(60, 2, 1e-8, seed=0), data)
+    (t,) = run.events.where("plateau").t
+    assert run.loss(t) == pytest.approx(0.25, abs=1e-6)
+
+
+def test_the_alignment_angles_are_those_to_the_extremal_direction(sol):
+    """All living neurons point at D of the all-active cell, at 111.18134950 degrees."""
+    t = sol.alignment.end_time
+    net = sol.network(t)
+    angles = np.degrees(np.arctan2(net.W[:, 1], net.W[:, 0]))
+    r = sol.residual(t)
+    D = DATA.X.T @ r / 3
+    expected = np.abs(angles - np.degrees(np.arctan2(D[1], D[0])))
+    alive = sol.alignment.alive
+    assert np.linalg.norm(r - DATA.y) == pytest.approx(0.01 * np.linalg.norm(DATA.y), rel=1e-12)
+    np.testing.assert_allclose(np.degrees(sol.alignment.angle[alive]), expected[alive], atol=1e-9)
