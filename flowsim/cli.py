@@ -49,6 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         2 for wrong input, 130 for Ctrl-C.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # λ, on a terminal that knows no Greek
     try:
         return _dispatch(arguments)
     except KeyboardInterrupt:
@@ -225,13 +228,13 @@ def _parse(kind: Any, arguments: list[str], default: Any = None) -> Any:
 def _first_message(box: str, arguments: list[str]) -> str:
     """Return the first message of tyro's framed error texts as one sentence."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    lines = []
-    for line in plain.splitlines()[1:]:
-        text = line.strip(" │|")
-        if text and not set(text) - set("─╰╯-"):  # a rule, or the frame's end
-            break
-        lines.append(text)
-    message = " ".join(line for line in lines if line).rstrip(".") or "The arguments are wrong"
+    # The title, perhaps a rule, the message, a rule, help; framed on terminals that can.
+    lines = [line.strip(" │|╭╮╰╯+") for line in plain.splitlines()]
+    lines = [line for line in lines if line][1:]
+    is_rule = [not set(line) - set("─-") for line in lines]
+    start = 1 if is_rule[:1] == [True] else 0
+    end = is_rule.index(True, start) if True in is_rule[start:] else len(lines)
+    message = " ".join(lines[start:end]).rstrip(".") or "The arguments are wrong"
     for pattern, words in _REWORDED:
         message = re.sub(pattern, words, message)
     command = "flowsim run --help" if arguments[:1] == ["run"] else "flowsim --help"

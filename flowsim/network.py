@@ -22,9 +22,9 @@ _BLOCK_ENTRIES = 2**22  # activations held at once, 32 MiB
 class TwoLayerReLU:
     """Represent ``h(x) = Σ_j a_j σ(w_j·x)`` with ``σ(u) = max(u, s u)``, s the negative slope.
 
-    Neuron j is ``exp(log_scale_j) (a_j, w_j)``, so that networks far below 1e-308 can be held:
-    `direction` and `log_norm` are then accurate, while `a` and `W` underflow to 0. Arrays are
-    read-only.
+    Neuron j is ``exp(log_scale_j) (a_j, w_j)``, so that networks far outside float64's range
+    can be held: `direction` and `log_norm` are then accurate, while `a` and `W` underflow to 0
+    or overflow to infinity. Arrays are read-only.
 
     Parameters
     ----------
@@ -220,13 +220,9 @@ def _polar(neurons: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _cartesian(direction: np.ndarray, log_norm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a and W; beyond float64's range they are 0 or infinite, direction and norm are not."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        neurons = direction * np.exp(log_norm)[:, None]
-    if not np.all(np.isfinite(neurons)):
-        raise ValueError(
-            "Argument `log_scale` must keep the weights within float64's range, but its largest "
-            f"neuron has norm e^{np.max(log_norm):.4g}."
-        )
+        neurons = np.where(direction == 0.0, 0.0, direction * np.exp(log_norm)[:, None])
     return neurons[:, 0].copy(), neurons[:, 1:].copy()
 
 

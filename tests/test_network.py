@@ -270,7 +270,6 @@ def test_the_representation_states_shape_and_scale(net, text):
         (([1], [[1]]), {"log_scale": [0, 0]}, r"`log_scale` must be a number or have shape \(1,\)"),
         (([1], [[1]]), {"log_scale": np.nan}, "`log_scale` must be finite or −inf"),
         (([1], [[1]]), {"log_scale": np.inf}, "`log_scale` must be finite or −inf"),
-        (([1], [[1]]), {"log_scale": 800}, "`log_scale` must keep the weights .* norm e.800.3"),
     ],
 )
 def test_bad_networks_get_one_sentence(arguments, keywords, message):
@@ -295,3 +294,11 @@ def test_wrong_types_and_dimensions_get_one_sentence():
         net([1.0, 2.0])
     with pytest.raises(ValueError, match=r"^Argument `loss` must be one of half_mean, mean, but"):
         net.loss(Dataset([[1, 2]], [1]), "sum")
+
+
+def test_neurons_beyond_the_float_range_keep_their_directions_and_norms():
+    net = fs.TwoLayerReLU([3.0, -3.0], [[4.0, 0.0], [0.0, 4.0]], log_scale=[800.0, -800.0])
+    np.testing.assert_allclose(net.log_norm, np.log(5) + np.array([800, -800]), rtol=1e-15)
+    np.testing.assert_allclose(net.direction, [[0.6, 0.8, 0.0], [-0.6, 0.0, 0.8]], rtol=1e-15)
+    assert net.a.tolist() == [np.inf, 0.0]
+    assert net.W.tolist() == [[np.inf, 0.0], [0.0, 0.0]]

@@ -156,3 +156,11 @@ def test_the_alignment_angles_are_those_to_the_extremal_direction(sol):
     alive = sol.alignment.alive
     assert np.linalg.norm(r - DATA.y) == pytest.approx(0.01 * np.linalg.norm(DATA.y), rel=1e-12)
     np.testing.assert_allclose(np.degrees(sol.alignment.angle[alive]), expected[alive], atol=1e-9)
+
+
+def test_frozen_neurons_grow_beyond_the_float_range_at_their_rate():
+    run = fs.simulate(NET, DATA, t1=3000.0, residual="frozen")
+    grown = run.network(3000.0).log_norm - run.network(2000.0).log_norm
+    alive = run.final.fate == 0
+    np.testing.assert_allclose(grown[alive], 1000 * 0.7149689193, rtol=1e-9)
+    assert np.max(run.final.network.log_norm) > 2000
