@@ -297,7 +297,7 @@ def test_wrong_types_and_dimensions_get_one_sentence():
 
 
 def test_neurons_beyond_the_float_range_keep_their_directions_and_norms():
-    net = fs.TwoLayerReLU([3.0, -3.0], [[4.0, 0.0], [0.0, 4.0]], log_scale=[800.0, -800.0])
+    net = TwoLayerReLU([3.0, -3.0], [[4.0, 0.0], [0.0, 4.0]], log_scale=[800.0, -800.0])
     np.testing.assert_allclose(net.log_norm, np.log(5) + np.array([800, -800]), rtol=1e-15)
     np.testing.assert_allclose(net.direction, [[0.6, 0.8, 0.0], [-0.6, 0.0, 0.8]], rtol=1e-15)
     assert net.a.tolist() == [np.inf, 0.0]
