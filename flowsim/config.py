@@ -6,7 +6,8 @@ and ``[run]`` with the fields of the three dataclasses as keys (``-`` and ``_``
 alike), and in ``[data]`` either ``source`` (a named system, or a CSV or NPZ file
 beside the TOML file) or the data themselves: ``X`` and ``y``, or ``x`` and ``y``
 for univariate data. Its decimals are kept exact: 0.1 there is 1/10. ``[init]`` may
-hold the weights themselves, ``a`` and ``W``.
+hold the weights themselves, ``a`` and ``W``. Unlike `source`, the folder `output` is
+relative to where the command runs.
 """
 
 from __future__ import annotations

@@ -93,6 +93,8 @@ def loss_formula(solution: Solution) -> str:
 
 def verdict(solution: Solution) -> str:
     """Return one sentence on where the flow is and with which loss."""
+    if solution.settings["residual"] == "frozen":
+        return f"The residual was kept frozen at y, up to t = {solution.t_end:.6g}."
     template = VERDICTS.get(solution.final.kind, VERDICTS["unknown"])
     return template.format(loss=f"{loss_symbol(solution)} = {final_loss(solution)}") + "."
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import subprocess
 import sys
 from fractions import Fraction
@@ -12,6 +14,8 @@ import pytest
 
 import flowsim as fs
 from flowsim import cli, config
+from flowsim.engines.piecewise import Progress
+from flowsim.progress import ProgressBar, describe
 
 RUN = ["run", "three-points", "--m", "20", "--scale", "1e-3"]
 Capture = pytest.CaptureFixture[str]
@@ -313,6 +317,22 @@ def assert_one_sentence(capsys: Capture, reason: str) -> None:
     assert errors.count("\n") == 1
     assert errors.endswith((".\n", "?).\n"))
     assert "Traceback" not in errors
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_shown_on_a_terminal_only() -> None:
+    where = Progress("descent", 10.0, 0.25, 0.5, 42, 7, 0.1, 20)
+    for stream, shown in ((io.StringIO(), False), (Terminal(), True)):
+        with ProgressBar(stream) as progress:
+            progress(where)
+        assert (describe(where) in stream.getvalue()) == shown
+    for part in ("descent", "log10 t  1.000", "loss 0.25 of 0.5", "events 42"):
+        assert part in describe(where)
+    assert "t 0" in describe(dataclasses.replace(where, t=0.0))
 
 
 # -- the process -------------------------------------------------------------------------------

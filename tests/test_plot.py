@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 import flowsim as fs
@@ -55,6 +55,21 @@ def line(ax: Axes, label: str) -> np.ndarray:
     return np.array(found.get_xydata())
 
 
+def lines(ax: Axes) -> list[np.ndarray]:
+    """Return the points of every line, (points, 2) each."""
+    return [np.asarray(item.get_xydata()) for item in ax.lines]
+
+
+def longest(ax: Axes) -> np.ndarray:
+    return max(lines(ax), key=len)
+
+
+def paths(ax: Axes) -> list[np.ndarray]:
+    """Return the points of every path in a collection of lines."""
+    found = [c for c in ax.collections if isinstance(c, LineCollection)]
+    return [np.asarray(path.vertices) for c in found for path in c.get_paths()]
+
+
 @pytest.mark.parametrize("name", ["timeline", "directions", "function"])
 def test_pictures_draw_on_the_axes_given_and_say_which_run_it_is(
     name: str, three_points: fs.Solution
@@ -86,6 +101,10 @@ SITUATIONS = {
     "frozen residual": (
         fs.init.balanced(10, 2, 1e-3, seed=0), fs.datasets.three_points(),
         {"residual": "frozen", "t1": 8.0},
+    ),
+    "weights beyond float64": (
+        fs.init.balanced(4, 2, 1e-3, seed=0), fs.datasets.three_points(),
+        {"residual": "frozen", "t1": 1500.0},
     ),
     "one input": (
         fs.init.dominated(20, 1, 1e-3, seed=1),
@@ -135,12 +154,12 @@ def test_the_timeline_shows_the_loss_the_alignment_and_the_plateau(
     five_points: fs.Solution,
 ) -> None:
     ax = rendered(plot.timeline(five_points))
-    curve = max((item.get_xydata() for item in ax.lines), key=len)
+    curve = longest(ax)
     shown = np.isfinite(curve[:, 1])
     np.testing.assert_allclose(
         curve[shown, 1], five_points.loss(curve[shown, 0]), rtol=1e-6, atol=0.0
     )
-    verticals = [item.get_xdata()[0] for item in ax.lines if len(set(item.get_xdata())) == 1]
+    verticals = [points[0, 0] for points in lines(ax) if len(set(points[:, 0])) == 1]
     assert five_points.alignment.end_time in verticals
     words = texts(ax)
     assert "plateau L½ = 0.0318158" in words
@@ -161,7 +180,7 @@ def test_time_starts_late_enough_to_see_something_and_early_enough_for_events(
 def test_a_few_steps_are_filled_up_to_a_smooth_curve() -> None:
     net = fs.init.from_arrays([0.005], [[0.003, 0.004]])
     solution = run(net, fs.datasets.one_sample())
-    curve = max((item.get_xydata() for item in plot.timeline(solution).lines), key=len)
+    curve = longest(plot.timeline(solution))
     assert len(curve) > 2 * solution.steps
     drop = np.abs(np.diff(curve[np.isfinite(curve[:, 1]), 1])) / solution.history.loss[0]
     assert drop.max() < 0.1
@@ -178,13 +197,12 @@ def test_the_cost_of_the_ticks_does_not_grow_with_the_events(three_points: fs.So
         },
     )
     ax = plot.timeline(dataclasses.replace(three_points, events=crowd))
-    ticks = sum(len(c.get_paths()) for c in ax.collections if isinstance(c, LineCollection))
-    assert ticks <= 1000
+    assert len(paths(ax)) <= 1000
 
 
 def test_labels_stay_off_the_curve(five_points: fs.Solution) -> None:
     ax = rendered(plot.timeline(five_points))
-    curve = max((item.get_xydata() for item in ax.lines), key=len)
+    curve = longest(ax)
     points = ax.transData.transform(curve[np.isfinite(curve[:, 1])])
     boxes = [text.get_window_extent() for text in ax.texts if "plateau" in text.get_text()]
     assert boxes
@@ -198,39 +216,38 @@ def test_labels_stay_off_the_curve(five_points: fs.Solution) -> None:
 
 def test_directions_end_where_the_neurons_end(three_points: fs.Solution) -> None:
     ax = rendered(plot.directions(three_points))
-    paths = [c for c in ax.collections if isinstance(c, LineCollection)]
     final = three_points.final.network.W[three_points.final.fate == 0]
     wanted = np.degrees(np.arctan2(final[:, 1], final[:, 0]))
-    ends = [path.vertices[-1] for c in paths for path in c.get_paths()]
-    ends = np.array([end for end in ends if np.isfinite(end[1])])
+    ends = np.array([points[-1] for points in paths(ax) if np.isfinite(points[-1, 1])])
     np.testing.assert_allclose(ends[:, 0], three_points.t_end)
     assert len(ends) == len(final)
     np.testing.assert_allclose(np.sort(ends[:, 1] % 360.0), np.sort(wanted % 360.0), atol=1e-9)
 
 
-def test_no_path_jumps_around_the_circle(five_points: fs.Solution) -> None:
-    ax = plot.directions(five_points)
-    for collection in ax.collections:
-        if isinstance(collection, LineCollection):
-            for path in collection.get_paths():
-                angle = np.asarray(path.vertices)[:, 1]
-                steps = np.abs(np.diff(angle))
-                assert np.all(steps[np.isfinite(steps)] <= 180.0)
+def test_no_path_jumps_around_the_circle() -> None:
+    # Without bias no direction is dead, so wherever the circle is cut, some neuron passes.
+    solution = run(*SITUATIONS["plane without bias"][:2])
+    for points in paths(plot.directions(solution)):
+        steps = np.abs(np.diff(points[:, 1]))
+        assert np.all(steps[np.isfinite(steps)] <= 180.0)
 
 
 def test_directions_are_coloured_by_the_sign_of_a(three_points: fs.Solution) -> None:
     ax = plot.directions(three_points)
-    groups = [c for c in ax.collections if isinstance(c, LineCollection)]
-    counts = {tuple(np.round(c.get_colors()[0][:3], 3)): len(c.get_paths()) for c in groups}
+    counts = {}
+    for group in ax.collections:
+        if isinstance(group, LineCollection):
+            color = to_hex(tuple(np.asarray(group.get_colors())[0, :3].tolist()))
+            counts[color.upper()] = len(group.get_paths())
     alive = three_points.states.fate[0] == 0
     for sign, color in ((1, style.BLUE), (-1, style.VERMILION)):
         number = np.sum(alive & (three_points.states.sign[0] == sign))
-        assert counts[tuple(np.round(to_rgb(color), 3))] == number
+        assert counts[color] == number
 
 
 def test_activation_boundaries_are_where_samples_switch(three_points: fs.Solution) -> None:
     ax = plot.directions(three_points)
-    heights = [item.get_ydata()[0] for item in ax.lines if len(set(item.get_ydata())) == 1]
+    heights = [points[0, 1] for points in lines(ax) if len(set(points[:, 1])) == 1]
     for x in (-0.75, -0.5, 0.125):
         for angle in np.degrees(np.arctan2([-x, x], [1.0, -1.0])):
             assert np.min(np.abs((np.array(heights) - angle + 180.0) % 360.0 - 180.0)) < 1e-9
@@ -277,3 +294,11 @@ def test_the_function_needs_univariate_data() -> None:
     with pytest.raises(ValueError, match="univariate data"):
         plot.function(solution)
     assert plot.possible(solution) == ("timeline", "directions")
+
+
+def test_the_function_needs_outputs_in_range() -> None:
+    net, data, settings = SITUATIONS["weights beyond float64"]
+    solution = run(net, data, **settings)
+    assert plot.possible(solution) == ("timeline", "directions")
+    with pytest.raises(ValueError, match="float64's range"):
+        plot.function(solution)

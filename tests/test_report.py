@@ -97,6 +97,12 @@ def test_an_unfinished_run_claims_no_limit() -> None:
     assert "/" not in report.final_loss(solution)
 
 
+def test_a_frozen_residual_makes_no_claim_about_the_loss() -> None:
+    net = fs.init.balanced(5, 2, 1e-3, seed=0)
+    solution = fs.simulate(net, fs.datasets.three_points(), residual="frozen", t1=3.0)
+    assert report.verdict(solution) == "The residual was kept frozen at y, up to t = 3."
+
+
 def test_there_is_a_verdict_for_every_kind(three_points: fs.Solution) -> None:
     documented = set(re.findall(r"``([a-z_]+)``", Final.__doc__ or "")) - {"theta"}
     assert set(report.VERDICTS) <= documented

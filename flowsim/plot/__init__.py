@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flowsim.plot.directions import directions
-from flowsim.plot.function import function, univariate
+from flowsim.plot.function import drawable, function
 from flowsim.plot.timeline import timeline
 
 if TYPE_CHECKING:
@@ -15,10 +15,10 @@ __all__ = ["directions", "function", "possible", "timeline"]
 
 
 def possible(solution: Solution) -> tuple[str, ...]:
-    """Return the names of the pictures that the data of a solution allow."""
+    """Return the names of the pictures that can be drawn of a solution."""
     names = ["timeline"]
     if solution.data.d <= 2:
         names.append("directions")
-    if univariate(solution.data):
+    if drawable(solution):
         names.append("function")
     return tuple(names)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from flowsim.solution import Solution
 
 _POINTS = 400
+#: Outputs are of size exp(2 log_norm); a frozen residual lets them grow without bound.
+_LARGEST_LOG_OUTPUT = 600.0
 #: Plateaus drawn on the way, the slowest ones.
 _MAX_PLATEAUS = 4
 _PLATEAU_STYLES = (
@@ -32,6 +34,12 @@ _KINK = 1e-2
 def univariate(data: Dataset) -> bool:
     """Return whether the data are scalars x, alone or lifted to (x, 1)."""
     return data.d == 1 or (data.d == 2 and bool(np.all(data.X[:, 1] == 1.0)))
+
+
+def drawable(solution: Solution) -> bool:
+    """Return whether the data are univariate and the outputs within float64's range."""
+    largest = 2.0 * float(solution.final.network.log_norm.max())
+    return univariate(solution.data) and largest < _LARGEST_LOG_OUTPUT
 
 
 def function(solution: Solution, ax: Axes | None = None) -> Axes:
@@ -54,13 +62,18 @@ def function(solution: Solution, ax: Axes | None = None) -> Axes:
     Raises
     ------
     ValueError
-        If the data are not univariate.
+        If the data are not univariate, or the outputs leave float64's range.
     """
     data, final = solution.data, solution.final
     if not univariate(data):
         raise ValueError(
             "Argument `solution` must have univariate data to draw its function, but they have "
             f"dimension {data.d}" + (" without a constant input." if data.d == 2 else ".")
+        )
+    if not drawable(solution):
+        raise ValueError(
+            "Argument `solution` must end with outputs in float64's range to draw its function, "
+            f"but its neurons' norms go up to e^{final.network.log_norm.max():.4g}."
         )
     ax = style.new_axes(ax)
     x = data.X[:, 0]
