@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike
 
 from flowsim.network import TwoLayerReLU
 
+#: Larger weights would overflow.
+_LARGEST_LOG10 = 300
 # Outside, weights are held as unit scale and a logarithm, since the smallest of them, or their
 # squares, would leave the range of float64.
 _LARGEST_PLAIN_LOG10 = 150.0
@@ -211,7 +213,7 @@ def _network(
 
 
 def _scale(scale: float | None, log10_scale: float | None) -> tuple[float, float]:
-    """Return λ, 0 or inf where float64 ends, and its decimal logarithm."""
+    """Return λ, 0 where it underflows, and its decimal logarithm."""
     if (scale is None) == (log10_scale is None):
         given = "neither is" if scale is None else "both are"
         raise ValueError(
@@ -226,4 +228,9 @@ def _scale(scale: float | None, log10_scale: float | None) -> tuple[float, float
     log10_scale = float(log10_scale)
     if not math.isfinite(log10_scale):
         raise ValueError(f"Argument `log10_scale` must be finite, but it is {log10_scale}.")
-    return (10.0**log10_scale if log10_scale < 308 else math.inf), log10_scale
+    if log10_scale > _LARGEST_LOG10:
+        raise ValueError(
+            f"Argument `log10_scale` must be at most {_LARGEST_LOG10}, so that the weights are "
+            f"within float64's range, but it is {log10_scale:g}."
+        )
+    return 10.0**log10_scale, log10_scale

@@ -147,6 +147,10 @@ def _check(
         raise ValueError(
             f"Argument `net` must have the data's input dimension {data.d}, but has {net.d}."
         )
+    if not np.all(np.isfinite(net.a)) or not np.all(np.isfinite(net(data.X))):
+        raise ValueError(
+            "Argument `net` must have finite weights and outputs on the data, but some overflow."
+        )
     if residual not in ("full", "frozen"):
         raise ValueError(f'Argument `residual` must be "full" or "frozen", but is {residual!r}.')
     if loss not in ("half_mean", "mean"):

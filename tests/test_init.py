@@ -138,7 +138,7 @@ def test_weights_have_the_stated_variance():
         ({"scale": None}, ValueError, "`scale` must be given, or log10_scale, .* but neither is"),
         ({"log10_scale": -3}, ValueError, "`scale` must be given, or log10_scale, .* but both are"),
         ({"scale": None, "log10_scale": math.nan}, ValueError, "`log10_scale` must be finite"),
-        ({"scale": None, "log10_scale": 400}, ValueError, "`log_scale` must keep the weights"),
+        ({"scale": None, "log10_scale": 400}, ValueError, "`log10_scale` must be at most 300"),
         ({"negative_slope": 1}, ValueError, r"`negative_slope` must be in \[0, 1\), but it is 1"),
     ],
 )
