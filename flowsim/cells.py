@@ -142,17 +142,19 @@ class Cells:
         return TIE * self.weight * float(np.sum((np.abs(r) + np.abs(self.y)) * self.norms))
 
 
-def projector(normals: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return the projector (d, d) orthogonal to the rows, and their rank."""
+def null_basis(normals: np.ndarray) -> np.ndarray:
+    """Return an orthonormal basis (d, d - rank) of the complement of the rows."""
     d = normals.shape[1]
     if len(normals) == 0:
-        return np.eye(d), 0
-    _, s, vt = np.linalg.svd(normals, full_matrices=False)
-    rank = int(np.sum(s > RANK_TOLERANCE * s[0]))
-    basis = vt[:rank]
-    if rank == d:
-        return np.zeros((d, d)), d
-    return np.eye(d) - basis.T @ basis, rank
+        return np.eye(d)
+    _, s, vt = np.linalg.svd(normals, full_matrices=True)
+    return vt[int(np.sum(s > RANK_TOLERANCE * s[0])) :].T
+
+
+def projector(normals: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return the projector (d, d) orthogonal to the rows, and their rank."""
+    free = null_basis(normals)
+    return free @ free.T, normals.shape[1] - free.shape[1]
 
 
 def multiplier_map(normals: np.ndarray) -> np.ndarray:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from flowsim.cells import Cells, projector
+from flowsim.cells import Cells, null_basis
 
 #: Singular values below this part of the largest do not count towards a range.
 RANK = 1e-10
+#: Columns below this part of the largest are rounding of zero columns.
+ROUNDING = 1e-13
 
 
 def feature_range(cells: Cells, codes: np.ndarray) -> np.ndarray:
@@ -18,8 +20,8 @@ def feature_range(cells: Cells, codes: np.ndarray) -> np.ndarray:
     """
     blocks = []
     for code in np.unique(codes, axis=0):
-        p, _ = projector(cells.normals[code == 0])
-        blocks.append((cells.coefficients(code)[:, None] * cells.X) @ p)
+        free = null_basis(cells.normals[code == 0])
+        blocks.append((cells.coefficients(code)[:, None] * cells.X) @ free)
     return orthonormal(np.concatenate(blocks, axis=1)) if blocks else np.zeros((cells.n, 0))
 
 
@@ -38,7 +40,9 @@ def attainable_range(cells: Cells) -> np.ndarray:
 def orthonormal(columns: np.ndarray) -> np.ndarray:
     """Return an orthonormal basis of the column space, by its singular values."""
     sizes = np.linalg.norm(columns, axis=0)
-    columns = columns[:, sizes > 0.0] / sizes[sizes > 0.0]
+    # Scaling lets coordinates of any size count; what is rounding must not be scaled up.
+    kept = sizes > ROUNDING * sizes.max(initial=0.0)
+    columns = columns[:, kept] / sizes[kept]
     if columns.shape[1] == 0:
         return np.zeros((len(columns), 0))
     u, s, _ = np.linalg.svd(columns, full_matrices=False)
