@@ -27,6 +27,8 @@ EPS = np.finfo(np.float64).eps
 TOUCH = 32 * EPS
 #: Velocities below this multiple of the summed terms' sizes are zero, up to rounding.
 TIE = 64 * EPS
+#: The residual's error is taken to be that of this many steps.
+TIE_STEPS = 8
 #: Singular values below this (relative) are rank deficiency of a set of unit normals.
 RANK_TOLERANCE = 1e-11
 
@@ -50,9 +52,17 @@ class Cells:
     weight: float  # 1/n, or 2/n for the mean loss
     x_exponent: int
     y_exponent: int
+    rtol: float = 0.0  # local error of the residual, relative to y
 
     @classmethod
-    def of(cls, data: Dataset, slope: float, loss: str, initial_output: np.ndarray) -> Cells:
+    def of(
+        cls,
+        data: Dataset,
+        slope: float,
+        loss: str,
+        initial_output: np.ndarray,
+        rtol: float = 0.0,
+    ) -> Cells:
         """Scale `data`; where all labels are zero the network's output sets the scale."""
         size = np.max(np.abs(data.y)) or np.max(np.abs(initial_output)) or 1.0
         x_exponent = int(np.round(np.log2(np.max(data.norms))))
@@ -70,6 +80,7 @@ class Cells:
             weight=(2.0 if loss == "mean" else 1.0) / data.n,
             x_exponent=x_exponent,
             y_exponent=y_exponent,
+            rtol=rtol,
         )
 
     @property
@@ -140,6 +151,13 @@ class Cells:
     def rounding(self, r: np.ndarray) -> float:
         """Return a bound on the rounding error of a component of D."""
         return TIE * self.weight * float(np.sum((np.abs(r) + np.abs(self.y)) * self.norms))
+
+    def tie(self, r: np.ndarray) -> float:
+        """Return the size below which a velocity or multiplier cannot be told from zero.
+
+        That is its rounding, or what the local error of the residual makes of it.
+        """
+        return max(1.0, TIE_STEPS * self.rtol / TIE) * self.rounding(r)
 
 
 def null_basis(normals: np.ndarray) -> np.ndarray:

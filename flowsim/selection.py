@@ -123,7 +123,7 @@ class _Local:
             minus[touched],
             -cells.single[touched],
             sign,
-            cells.rounding(r),
+            cells.tie(r),
         )
 
     @property

@@ -106,7 +106,7 @@ def simulate(
     """
     _check(net, data, t1, rtol, residual, loss, stationary_rtol, alignment_threshold)
     _check_budgets(max_steps, max_seconds, state_bytes)
-    cells = Cells.of(data, net.negative_slope, loss, net(data.X))
+    cells = Cells.of(data, net.negative_slope, loss, net(data.X), float(rtol))
     settings: dict[str, Any] = {
         "engine": "piecewise",
         "rtol": float(rtol),

@@ -200,7 +200,7 @@ class Integrator:
             tau_slide, q, which, side = detection.slide_exit(
                 tau, cells.weight, *self._moments, self._plane_start, self._plane_samples,
                 e.active, e.start, e.members, state.sign, groups.slides, groups.slide_count,
-                groups.multipliers, e.r, e.base, cells.rounding(e.r[0]), self._table,
+                groups.multipliers, e.r, e.base, cells.tie(e.r[0]), self._table,
             )  # fmt: skip
             if q >= 0:
                 tau = tau_slide

@@ -28,9 +28,10 @@ class Trajectory:
         self, data: Dataset, initial: TwoLayerReLU, settings: dict[str, Any], states: States
     ) -> None:
         self.initial, self.states = initial, states
-        self.cells = Cells.of(data, initial.negative_slope, settings["loss"], initial(data.X))
-        self._times = np.ldexp(states.t, self.cells.time_exponent)
         self.rtol = float(settings["rtol"])
+        slope, output = initial.negative_slope, initial(data.X)
+        self.cells = Cells.of(data, slope, settings["loss"], output, self.rtol)
+        self._times = np.ldexp(states.t, self.cells.time_exponent)
         self.frozen = settings["residual"] == "frozen"
         self._integrator: Integrator | None = None
         self._expansion: Expansion | None = None
