@@ -223,7 +223,7 @@ def _select_independent(local: _Local, came: np.ndarray) -> tuple[np.ndarray, bo
             found.append(sides.astype(np.int8))
     if not found:
         return _select_dependent(local)
-    return found[0], len(found) > 1
+    return found[0], len(found) > 1 and bool(np.any(local.jump[others] > local.tie))
 
 
 def _select_dependent(local: _Local) -> tuple[np.ndarray, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,12 @@ def simulate(
     RunError
         With ``throw=True``.
     """
+    t1, rtol = _number("t1", t1), _number("rtol", rtol)
+    stationary_rtol = _number("stationary_rtol", stationary_rtol)
+    alignment_threshold = _number("alignment_threshold", alignment_threshold)
+    max_seconds = _number("max_seconds", max_seconds)
+    max_steps = _whole("max_steps", max_steps)
+    state_bytes = _whole("state_bytes", state_bytes)
     _check(net, data, t1, rtol, residual, loss, stationary_rtol, alignment_threshold)
     _check_budgets(max_steps, max_seconds, state_bytes)
     cells = Cells.of(data, net.negative_slope, loss, net(data.X), float(rtol))
@@ -171,6 +178,25 @@ def _check(
             raise ValueError(
                 f"Argument `{name}` must lie between {low:g} and {high:g}, but is {value}."
             )
+
+
+def _number(name: str, value: Any) -> float:
+    """Return a real number as a float; text, None and arrays are no numbers."""
+    if not isinstance(value, Number) or isinstance(value, complex):
+        raise TypeError(
+            f"Argument `{name}` must be a real number, but is of type {type(value).__name__}."
+        )
+    try:
+        return float(value)  # pyright: ignore[reportArgumentType]
+    except OverflowError:
+        raise ValueError(f"Argument `{name}` must fit into float64, but does not.") from None
+
+
+def _whole(name: str, value: Any) -> int:
+    number = _number(name, value)
+    if not number == np.floor(number) or np.isinf(number):
+        raise ValueError(f"Argument `{name}` must be a whole number, but is {value}.")
+    return int(number)
 
 
 def _check_budgets(max_steps: int, max_seconds: float, state_bytes: int) -> None:

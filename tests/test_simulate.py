@@ -40,6 +40,18 @@ def test_a_senseless_argument_is_named_in_one_sentence(change, name):
         fs.simulate(NET, DATA, **change)
 
 
+@pytest.mark.parametrize("value", ["5", None, [1.0], np.array([1.0, 2.0]), 1j])
+@pytest.mark.parametrize("name", ["t1", "rtol", "max_steps", "max_seconds"])
+def test_what_is_no_number_is_named(name, value):
+    with pytest.raises(TypeError, match=rf"^Argument `{name}` must be a real number, but .*\.$"):
+        fs.simulate(NET, DATA, **{name: value})
+
+
+def test_fractional_budgets_are_refused():
+    with pytest.raises(ValueError, match="Argument `max_steps` must be a whole number"):
+        fs.simulate(NET, DATA, max_steps=2.5)
+
+
 def test_wrong_types_and_dimensions_are_named():
     with pytest.raises(TypeError, match="Argument `net` must"):
         fs.simulate("net", DATA)
