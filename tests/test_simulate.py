@@ -176,3 +176,22 @@ def test_frozen_neurons_grow_beyond_the_float_range_at_their_rate():
     alive = run.final.fate == 0
     np.testing.assert_allclose(grown[alive], 1000 * 0.7149689193, rtol=1e-9)
     assert np.max(run.final.network.log_norm) > 2000
+
+
+def test_a_resting_neuron_at_the_origin_needs_no_end_of_its_step():
+    """w = 0 on five hyperplanes at once, and nothing that moves: the only step is endless."""
+    X = [[-0.6, -0.9], [-2.0, 1.0], [0.02, 0.2], [-0.8, 1.2], [0.9, -0.1]]
+    data = fs.Dataset(X, [2.0, 2.0, 2.0, 0.0, 1.0])
+    net = fs.TwoLayerReLU([-1e-3], [[0.0, 0.0]])
+    for tolerance in (1e-11, 0.0):
+        run = fs.simulate(net, data, stationary_rtol=tolerance)
+        assert (run.status, run.t_end) == ("stationary", 0.0)
+        np.testing.assert_array_equal(run.network(0.0).W, net.W)
+
+
+def test_the_last_state_is_the_final_network_to_the_bit():
+    for seed in range(5):
+        data = fs.datasets.linear_teacher(6, 3, seed=seed)
+        run = fs.simulate(fs.init.balanced(8, 3, 1e-2, seed=seed), data, t1=30.0)
+        np.testing.assert_array_equal(run.network(run.t_end).W, run.final.network.W)
+        np.testing.assert_array_equal(run.network(run.t_end).a, run.final.network.a)

@@ -175,7 +175,7 @@ def _obstacle(state: Snapshot, r: np.ndarray, counted: np.ndarray) -> tuple[str,
     for code, sign in living:
         row = np.frombuffer(code, dtype=np.int8)
         planes = np.flatnonzero(row == 0)
-        if len(planes) == 0:
+        if len(planes) in (0, len(row)):  # none, or w = 0: see _free_neurons
             continue
         normals = cells.normals[planes]
         if projector(normals)[1] < len(planes):

@@ -206,7 +206,9 @@ class Integrator:
                 tau = tau_slide
                 block = e.members[e.start[q] : e.start[q + 1]].copy()
                 cause = Cause("slide", block, int(groups.slides[e.active[q], which]), int(side))
-        for q in np.flatnonzero(np.isin(e.active, list(groups.dependent))):
+        # In an endless step nothing moves, so nothing ends.
+        watched = groups.dependent if np.isfinite(tau) else set()
+        for q in np.flatnonzero(np.isin(e.active, list(watched))):
             tau, cause = self._watch_dependent(e, int(q), tau, cause)
         return tau, cause
 

@@ -44,7 +44,7 @@ class Trajectory:
         integrator = self._at(s)
         tau = s - integrator.time - integrator.tail
         state = integrator.state.copy()
-        if tau > 0.0 and self._expansion is not None:
+        if s > integrator.time and self._expansion is not None:
             e, groups = self._expansion, integrator.groups
             expansion.advance(
                 tau, e.active, e.start, e.members, state.z, state.exponent, e.first, e.A, e.W,
