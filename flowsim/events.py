@@ -40,7 +40,7 @@ def kind_code(kind: str) -> int:
 
 @dataclass(frozen=True)
 class Event:
-    """One event; -1 and code 0 stand where neuron, sample or codes do not apply."""
+    """One event; -1 stands where neuron, sample or codes do not apply."""
 
     t: float
     kind: str

@@ -209,7 +209,12 @@ def _select_independent(local: _Local, came: np.ndarray) -> tuple[np.ndarray, bo
     others = np.flatnonzero(~attracting)
     if len(others) > MAX_ENUMERATED:
         return _select_dependent(local)
-    orders = [(-1, 1) if came[g] > 0 else (1, -1) for g in others]
+    # Where the field does not jump, a neuron that nothing drives stays on its side.
+    flat = local.jump[others] <= local.tie
+    orders = [
+        (-1, 1) if (came[g] > 0) != (still and came[g] != 0) else (1, -1)
+        for g, still in zip(others, flat, strict=True)
+    ]
     found: list[np.ndarray] = []
     for trial in product(*orders):
         held = np.where(np.array(trial) > 0, local.plus[others], local.minus[others])

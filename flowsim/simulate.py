@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from numbers import Number
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -187,7 +187,7 @@ def _number(name: str, value: Any) -> float:
             f"Argument `{name}` must be a real number, but is of type {type(value).__name__}."
         )
     try:
-        return float(value)  # pyright: ignore[reportArgumentType]
+        return float(cast(Any, value))
     except OverflowError:
         raise ValueError(f"Argument `{name}` must fit into float64, but does not.") from None
 
@@ -340,6 +340,8 @@ def _plateaus(history: History) -> list[float]:
 
 def _message(status: str, settings: dict[str, Any], final: Final) -> str:
     kind = final.kind.replace("_", " ")
+    if settings["residual"] == "frozen" and status == "t1":
+        return f"The run has reached t1 = {settings['t1']:g} with the residual frozen at y."
     return {
         "stationary": f"The flow has come to rest: {kind} ({final.reason}).",
         "t1": f"The run has reached t1 = {settings['t1']:g}; there the state is {kind} "

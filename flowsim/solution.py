@@ -211,17 +211,34 @@ class Solution:
 
     def network(self, t: float) -> TwoLayerReLU:
         """Return the network at time `t` in ``[0, t_end]``."""
+        return self._trajectory.network(self._time(t))
+
+    def pattern(self, t: float) -> np.ndarray:
+        """Return the activation codes (m, n) at time `t`: -1 off, 0 sliding, 1 on.
+
+        Unlike signs of ``w_j . x_k``, which on a slide are those of rounding.
+        """
+        return self._trajectory.pattern(self._time(t))
+
+    def _time(self, t: Any) -> float:
+        if np.ndim(t) != 0:
+            raise TypeError("Argument `t` must be one number, but is an array.")
         t = float(t)
         if not 0.0 <= t <= self.t_end:
             raise ValueError(
                 f"Argument `t` must lie between 0 and the end of the run ({self.t_end:.6g}), "
                 f"but is {t:.6g}."
             )
-        return self._trajectory.network(t)
+        return t
 
     def residual(self, t: Any) -> np.ndarray:
-        """Return ``r_k(t) = y_k - h(x_k)``: shape (n,), or (len(t), n) for several times."""
+        """Return ``r_k(t) = y_k - h(x_k)``: shape (n,), or (len(t), n) for several times.
+
+        In a run with ``residual="frozen"`` that is y.
+        """
         times = np.asarray(t, dtype=np.float64)
+        if self.settings["residual"] == "frozen":
+            return np.broadcast_to(self.data.y, (*times.shape, self.data.n)).copy()
         out = np.empty((times.size, self.data.n))
         for i in np.argsort(times.ravel(), kind="stable"):
             out[i] = self.network(float(times.ravel()[i])).residual(self.data)

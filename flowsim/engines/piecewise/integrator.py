@@ -312,7 +312,8 @@ class Integrator:
         state.fresh[j, touched] = True
         stays = plane >= 0 and chosen.fate == ALIVE and chosen.code[plane] == before[plane]
         if stays and float(cells.normals[plane] @ w) * before[plane] < -TOUCH:
-            chosen.code[plane] = -before[plane]  # no side drives it; rounding took it across
+            # No side drives it; only rounding took it across.
+            w -= float(cells.normals[plane] @ w) * cells.normals[plane]
         return self._enter(j, chosen)
 
     def _enter(self, j: int, chosen: Selection) -> list[Event]:
@@ -362,6 +363,8 @@ class Integrator:
         def excess(x: float) -> float:
             return float(np.linalg.norm(e.residual(x) - y) - limit)
 
+        if excess(0.0) >= 0.0:
+            return 0.0
         if excess(tau) < 0.0:
             return None
         low, high = 0.0, tau

@@ -53,6 +53,11 @@ class Trajectory:
             )  # fmt: skip
         return state.network(self.initial, self.cells)
 
+    def pattern(self, t: float) -> np.ndarray:
+        """Return the activation codes (m, n) at time `t`: -1 off, 0 slide, 1 on."""
+        integrator = self._at(float(np.ldexp(t, self.cells.time_exponent)))
+        return self.cells.sample_codes(integrator.state.code)
+
     def _at(self, s: float) -> Integrator:
         """Return an integrator at the last restart at or before `s`, expanded."""
         row = int(np.searchsorted(self._times, s, side="right")) - 1
