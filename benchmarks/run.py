@@ -152,7 +152,7 @@ INTRODUCTION = f"""# Benchmarks
 
 `make bench` writes this page. SciPy's solvers get what a user would give them: the right-hand
 side with σ'(0) = 0, and atol = rtol × the median norm of the initial neurons; each has
-{TIMEOUT:g} s. Times are ratios to flowsim at its default tolerance in the same run, kernels compiled
+{TIMEOUT:g} s. Times are ratios to flowsim at its default tolerance in one run, kernels compiled
 beforehand. A looser tolerance makes flowsim lower the order, not take fewer steps, because events
 end the steps. The error is the largest relative error of a neuron at t1 against flowsim at
 rtol 1e-15, which the tests compare with 40-digit integrations of other systems.

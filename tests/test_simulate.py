@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,10 +54,11 @@ def test_fractional_budgets_are_refused():
 
 
 def test_wrong_types_and_dimensions_are_named():
+    wrong: Any = "text"
     with pytest.raises(TypeError, match="Argument `net` must"):
-        fs.simulate("net", DATA)
+        fs.simulate(wrong, DATA)
     with pytest.raises(TypeError, match="Argument `data` must"):
-        fs.simulate(NET, DATA.X)
+        fs.simulate(NET, wrong)
     with pytest.raises(ValueError, match="Argument `net` must have the data's input dimension 2"):
         fs.simulate(fs.init.balanced(3, 5, 1e-3, seed=0), DATA)
 
@@ -195,3 +197,35 @@ def test_the_last_state_is_the_final_network_to_the_bit():
         run = fs.simulate(fs.init.balanced(8, 3, 1e-2, seed=seed), data, t1=30.0)
         np.testing.assert_array_equal(run.network(run.t_end).W, run.final.network.W)
         np.testing.assert_array_equal(run.network(run.t_end).a, run.final.network.a)
+
+
+@pytest.mark.parametrize("rtol", [1e-9, 1e-12, 1e-15])
+def test_margins_that_tend_to_zero_make_no_events(rtol):
+    """AND on four corners: a neuron tends to a ray of two hyperplanes, one without a jump."""
+    corners = [[-1, -1, 1], [-1, 1, 1], [1, -1, 1], [1, 1, 1]]
+    net = fs.init.balanced(2, 3, 1e-3, seed=0)
+    run = fs.simulate(net, fs.Dataset(corners, [0, 0, 0, 1]), rtol=rtol, max_steps=600)
+    assert len(run.events.where("pattern")) == 2
+    assert len(run.events.where("ambiguous")) == 0
+
+
+def test_an_alignment_that_is_over_at_the_start_ends_at_zero():
+    large = fs.simulate(fs.init.balanced(20, 2, 1.0, seed=0), DATA, t1=0.1)
+    assert large.alignment.end_time == 0.0
+
+
+def test_a_frozen_run_keeps_its_residual_and_loss():
+    run = fs.simulate(NET, DATA, residual="frozen", t1=40.0)
+    np.testing.assert_array_equal(run.residual([0.0, 40.0]), [DATA.y, DATA.y])
+    assert run.loss(40.0) == run.final.loss == pytest.approx(np.mean(DATA.y**2) / 2)
+
+
+def test_patterns_tell_slides_that_signs_cannot():
+    data = fs.datasets.orthogonal_pair()
+    run = fs.simulate(fs.init.balanced(20, 2, 1e-4, seed=0), data)
+    codes = run.pattern(run.t_end)
+    assert np.any(codes == 0)
+    np.testing.assert_array_equal(codes, run.final.code[:, data.hyperplane] * data.orientation)
+    sliding = codes == 0
+    margins = np.abs(run.final.network.W @ data.X.T)
+    assert np.all(margins[sliding] <= 1e-15)

@@ -52,6 +52,7 @@ def test_exact_limits_agree_with_floating_point_ones(code):
     codes = np.array([code], dtype=np.int8)
     exact = exact_limit_loss(data, cells, codes)
     r = np.ldexp(least_squares_residual(cells.y, feature_range(cells, codes)), cells.y_exponent)
+    assert exact is not None
     assert float(exact) == pytest.approx(loss_of(r), rel=1e-13)
     if code == [1, 1, 1]:
         assert exact == Fraction(256, 2925)
