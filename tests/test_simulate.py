@@ -49,8 +49,9 @@ def test_what_is_no_number_is_named(name, value):
 
 
 def test_fractional_budgets_are_refused():
+    options: dict[str, Any] = {"max_steps": 2.5}
     with pytest.raises(ValueError, match="Argument `max_steps` must be a whole number"):
-        fs.simulate(NET, DATA, max_steps=2.5)
+        fs.simulate(NET, DATA, **options)
 
 
 def test_wrong_types_and_dimensions_are_named():
@@ -77,6 +78,17 @@ def test_budgets_stop_a_run_and_are_failures():
 def test_a_run_to_t1_ends_there_exactly():
     early = fs.simulate(NET, DATA, t1=3.7)
     assert (early.status, early.failed, early.t_end) == ("t1", False, 3.7)
+    for seed, t1 in ((108, 29.8), (494, 199 * 0.1)):  # the last step is a rounding of t1
+        scale = 10.0 ** np.random.default_rng(0).uniform(-6, 0, size=seed + 1)[seed]
+        for net in (NET, fs.init.balanced(3, 2, scale, seed=seed)):
+            run = fs.simulate(net, DATA, t1=t1, stationary_rtol=0.0)
+            assert (run.status, run.t_end) == ("t1", t1)
+
+
+@pytest.mark.parametrize("tenths", range(1, 400, 7))
+def test_every_tenth_is_reached(tenths):
+    run = fs.simulate(NET, DATA, t1=tenths * 0.1, stationary_rtol=0.0)
+    assert (run.status, run.t_end) == ("t1", tenths * 0.1)
 
 
 def test_overflow_ends_at_the_last_finite_state():

@@ -130,6 +130,8 @@ def integrate(
             _watch_alignment(record, integrator, e, tau, threshold)
         before = integrator.time
         integrator.advance(e, tau)
+        if limits.t1 - integrator.time - integrator.tail <= 4e-16 * integrator.time:
+            integrator.time, integrator.tail = limits.t1, 0.0  # what is left is no step
         idle = idle + 1 if integrator.time - before <= 4e-16 * before else 0
         if cause is not None:
             record.rows += integrator.switch(cause)
