@@ -1,9 +1,9 @@
 """Print derivations, or check that the stored texts are what they give today.
 
-    python -m derivations                    list them
-    python -m derivations crossing_times     print one
-    python -m derivations --check            derive all again; fail on any difference
-    python -m derivations --write            derive all again and store the texts
+python -m derivations                    list them
+python -m derivations crossing_times     print one
+python -m derivations --check            derive all again; fail on any difference
+python -m derivations --write            derive all again and store the texts
 """
 
 from __future__ import annotations
@@ -58,11 +58,8 @@ def check(name: str) -> int:
     path = STORED / f"{name}.txt"
     before = path.read_text(encoding="utf-8") if path.exists() else ""
     now = derived(name)
-    lines = list(
-        difflib.unified_diff(
-            before.splitlines(), now.splitlines(), f"{path.name} (stored)", "derived now", lineterm=""
-        )
-    )
+    names = (f"{path.name} (stored)", "derived now")
+    lines = list(difflib.unified_diff(before.splitlines(), now.splitlines(), *names, lineterm=""))
     print("\n".join([f"{name:<28} {'differs' if lines else 'holds'}", *lines]))
     return int(bool(lines))
 

@@ -38,7 +38,7 @@ class Derivation:
         DerivationError
             If it is not.
         """
-        difference = sympy.Matrix([left - right]) if _is_matrix(left) else sympy.sympify(left - right)
+        difference = sympy.sympify(left - right)
         rest = difference.applyfunc(simplify) if _is_matrix(difference) else simplify(difference)
         if not (rest.is_zero_matrix if _is_matrix(rest) else rest == 0):
             raise DerivationError(f"{name}: {left} is not {right}; they differ by {rest}.")
@@ -74,7 +74,7 @@ def printed(module: ModuleType) -> str:
     derivation = Derivation()
     module.derive(derivation)
     head = [module.CLAIM, "=" * len(module.CLAIM), "", f"Source: {module.SOURCE}"]
-    used = ["Implemented in", *(f"    {path}" for path in module.USED_BY)]
+    used = ["Used by", *(f"    {path}" for path in module.USED_BY)]
     return "\n".join([*head, "", derivation.text, *used]) + "\n"
 
 

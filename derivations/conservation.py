@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sympy
 
 from derivations._derivation import Derivation, print_derivation
@@ -18,7 +20,7 @@ def derive(d: Derivation) -> None:
     """Differentiate a² − ‖w‖² along a' = w·D, w' = a D for any D(t), d = 3 for definiteness."""
     t = sympy.Symbol("t", real=True)
     a = sympy.Function("a")(t)
-    w = sympy.Matrix([sympy.Function(f"w_{i}")(t) for i in (1, 2, 3)])
+    w: Any = sympy.Matrix([sympy.Function(f"w_{i}")(t) for i in (1, 2, 3)])
     D = sympy.Matrix([sympy.Function(f"D_{i}")(t) for i in (1, 2, 3)])
     d.say("One neuron's flow is a' = w·D, w' = a D, whatever D is: the field of its cell, or the "
           "projected one of a slide.")  # fmt: skip
