@@ -5,15 +5,14 @@ Public names are imported when they are first used, so that ``import flowsim`` i
 
 from __future__ import annotations
 
-import sys
-from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from flowsim._lazy import attach
 from flowsim._version import __version__
 
 if TYPE_CHECKING:
-    from flowsim import datasets, engines, init, plot
+    from flowsim import alignment, datasets, engines, init, plot
+    from flowsim.alignment.extremal import ExtremalVector, extremal_vectors
     from flowsim.data import Dataset
     from flowsim.files import load
     from flowsim.network import TwoLayerReLU
@@ -22,54 +21,36 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Dataset",
+    "ExtremalVector",
     "RunError",
     "Solution",
     "TwoLayerReLU",
     "__version__",
+    "alignment",
     "datasets",
     "engines",
+    "extremal_vectors",
     "init",
     "load",
     "plot",
     "simulate",
 ]
 
-_HOME = {
-    "Dataset": "flowsim.data",
-    "RunError": "flowsim.solution",
-    "Solution": "flowsim.solution",
-    "TwoLayerReLU": "flowsim.network",
-    "load": "flowsim.files",
-    "simulate": "flowsim.simulate",
-}
-_SUBMODULES = ("datasets", "engines", "init", "plot")
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        value = getattr(import_module(_HOME[name]), name)
-    elif name in _SUBMODULES:
-        value = import_module(f"flowsim.{name}")
-    else:
-        raise AttributeError(f"module 'flowsim' has no attribute {name!r}")
-    globals()[name] = value
-    return value
+__getattr__ = attach(
+    __name__,
+    {
+        "Dataset": "flowsim.data",
+        "ExtremalVector": "flowsim.alignment.extremal",
+        "RunError": "flowsim.solution",
+        "Solution": "flowsim.solution",
+        "TwoLayerReLU": "flowsim.network",
+        "extremal_vectors": "flowsim.alignment.extremal",
+        "load": "flowsim.files",
+        "simulate": "flowsim.simulate",
+    },
+    ("alignment", "datasets", "engines", "init", "plot"),
+)
 
 
 def __dir__() -> list[str]:
     return __all__
-
-
-class _Package(ModuleType):
-    """Keep functions from being hidden by the submodules that they live in.
-
-    Importing ``flowsim.simulate`` makes Python assign the module to the package's attribute
-    ``simulate``, where users expect the function.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOME and isinstance(value, ModuleType)):
-            ModuleType.__setattr__(self, name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -15,6 +15,7 @@ from flowsim.data import Dataset
 LOSSES: Mapping[str, float] = MappingProxyType({"half_mean": 0.5, "mean": 1.0})
 """Names of the losses and their factor c in ``L = (c/n) Σ_k r_k²``."""
 
+_ARRAYS = ("a", "W", "direction", "log_norm", "_scaled")
 _BLOCK_ENTRIES = 2**22  # activations held at once, 32 MiB
 
 
@@ -98,6 +99,25 @@ class TwoLayerReLU:
     def metadata(self) -> Mapping[str, Any]:
         """Where the network comes from, read-only."""
         return MappingProxyType(self._metadata)
+
+    def subset(self, index: Any) -> TwoLayerReLU:
+        """Return the network of the neurons that `index` picks (a slice, integers or a mask).
+
+        Raises
+        ------
+        ValueError
+            If none is picked.
+        """
+        picked = object.__new__(TwoLayerReLU)  # the constructor would normalise, and so round
+        arrays = {name: getattr(self, name)[index] for name in _ARRAYS}
+        if arrays["a"].ndim != 1 or len(arrays["a"]) == 0:
+            raise ValueError("Argument `index` must pick at least one neuron, but it picks none.")
+        for name, array in arrays.items():
+            array.setflags(write=False)
+            object.__setattr__(picked, name, array)
+        object.__setattr__(picked, "negative_slope", self.negative_slope)
+        object.__setattr__(picked, "_metadata", {"kind": "subset"})
+        return picked
 
     def __call__(self, X: ArrayLike) -> np.ndarray:
         """Return the outputs ``h(x_k)``, shape (n,), for inputs `X` of shape (n, d).

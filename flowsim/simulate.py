@@ -15,7 +15,6 @@ from flowsim.engines.piecewise import (
     Limits,
     Progress,
     Record,
-    State,
     StateStore,
     integrate,
     snapshot,
@@ -24,6 +23,7 @@ from flowsim.events import ALIVE, Event, Events
 from flowsim.network import TwoLayerReLU
 from flowsim.provenance import provenance
 from flowsim.solution import Alignment, Final, History, RunError, Solution, States
+from flowsim.state import State
 from flowsim.stationarity.classify import Verdict, classify
 from flowsim.stationarity.exact import exact_limit_loss
 

@@ -1,4 +1,4 @@
-"""The engine's state: normalised neurons with integer exponents, cells and fates."""
+"""The state of all neurons: normalised, with integer exponents, their cells and fates."""
 
 from __future__ import annotations
 
@@ -67,12 +67,16 @@ class State:
 
     def network(self, like: TwoLayerReLU, cells: Cells) -> TwoLayerReLU:
         """Return the neurons in the user's units, with the slope of `like`."""
-        exponent = self.exponent - cells.size_exponent
-        if np.all(np.abs(exponent) < 900):
-            scaled = np.ldexp(self.z, exponent[:, None].astype(np.int32))
-            return TwoLayerReLU(scaled[:, 0], scaled[:, 1:], like.negative_slope)
-        log_scale = exponent * np.log(2.0)
-        return TwoLayerReLU(self.z[:, 0], self.z[:, 1:], like.negative_slope, log_scale=log_scale)
+        return network_of(self.z, self.exponent - cells.size_exponent, like.negative_slope)
+
+
+def network_of(z: np.ndarray, exponent: np.ndarray, negative_slope: float) -> TwoLayerReLU:
+    """Return the network of the neurons ``2**exponent * z``, of whatever size they are."""
+    if np.all(np.abs(exponent) < 900):
+        scaled = np.ldexp(z, exponent[:, None].astype(np.int32))
+        return TwoLayerReLU(scaled[:, 0], scaled[:, 1:], negative_slope)
+    log_scale = exponent * np.log(2.0)
+    return TwoLayerReLU(z[:, 0], z[:, 1:], negative_slope, log_scale=log_scale)
 
 
 def _binary(network: TwoLayerReLU) -> tuple[np.ndarray, np.ndarray]:

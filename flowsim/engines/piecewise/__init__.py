@@ -13,5 +13,4 @@ from flowsim.engines.piecewise.driver import StateStore as StateStore
 from flowsim.engines.piecewise.driver import integrate as integrate
 from flowsim.engines.piecewise.driver import snapshot as snapshot
 from flowsim.engines.piecewise.integrator import Integrator as Integrator
-from flowsim.engines.piecewise.state import State as State
 from flowsim.engines.piecewise.trajectory import Trajectory as Trajectory

@@ -10,8 +10,8 @@ import numpy as np
 
 from flowsim.engines.piecewise import expansion
 from flowsim.engines.piecewise.integrator import Expansion, Integrator
-from flowsim.engines.piecewise.state import State
 from flowsim.events import ALIVE, Event
+from flowsim.state import State
 from flowsim.stationarity.classify import Snapshot, at_rest
 
 #: Consecutive restarts without progress in time, a neuron, before a run counts as Zeno.

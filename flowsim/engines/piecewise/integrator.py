@@ -10,9 +10,9 @@ from flowsim.cells import TOUCH, Cells
 from flowsim.engines.piecewise import detection, expansion
 from flowsim.engines.piecewise.groups import Groups
 from flowsim.engines.piecewise.roots import binomials
-from flowsim.engines.piecewise.state import State
 from flowsim.events import ALIVE, DEAD, ORIGIN, Event
 from flowsim.selection import Selection, select
+from flowsim.state import State
 
 
 def taylor_order(rtol: float) -> int:

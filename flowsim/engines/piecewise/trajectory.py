@@ -10,8 +10,8 @@ from flowsim.cells import TOUCH, Cells
 from flowsim.data import Dataset
 from flowsim.engines.piecewise import expansion
 from flowsim.engines.piecewise.integrator import Expansion, Integrator
-from flowsim.engines.piecewise.state import State
 from flowsim.network import TwoLayerReLU
+from flowsim.state import State
 
 if TYPE_CHECKING:
     from flowsim.solution import States

@@ -1,0 +1,217 @@
+"""Walk many neurons: in chunks on all cores, with the rare choices made by `flowsim.selection`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from flowsim.alignment import walk
+from flowsim.alignment.plan import Plan, plan_of
+from flowsim.cells import TOUCH, Cells, projector
+from flowsim.events import ALIVE, DEAD, ORIGIN, kind_code
+from flowsim.network import TwoLayerReLU
+from flowsim.selection import Selection, select
+from flowsim.state import State
+
+#: A chunk holds at most so many neurons, and so many activation codes.
+CHUNK, CHUNK_CODES = 4096, 2**22
+#: Rows of a thread's log; a full one is emptied and the walk goes on.
+LOG_ROWS = 2**16
+#: A neuron whose events pile up so often without progress in time is given up.
+STRIKES = 3
+
+
+@dataclass(eq=False)
+class Walked:
+    """Neurons at their last events, as `walk.Neurons`; `codes[cell]` are their cells."""
+
+    z: np.ndarray
+    real: np.ndarray
+    whole: np.ndarray
+    stuck: np.ndarray  # (m,) bool
+    cell: np.ndarray  # (m,)
+    codes: np.ndarray  # (C, G)
+    rows: np.ndarray  # (R, 5), columns `walk.LOG_COLUMNS`
+    times: np.ndarray  # (R,)
+    violation: float  # the largest distance of a margin from where its code says, relative
+
+
+def walk_all(net: TwoLayerReLU, cells: Cells, t: float, *, record: bool) -> Walked:
+    """Walk all neurons of `net` up to their last events at or before `t` (scaled).
+
+    The result does not depend on the number of cores.
+    """
+    plan = plan_of(cells)
+    size = max(1, min(CHUNK, CHUNK_CODES // cells.n_hyperplanes))
+    slices = [slice(i, min(i + size, net.m)) for i in range(0, net.m, size)]
+
+    def work(part: slice) -> Walked:
+        return _Chunk(net.subset(part), cells, plan, record).walk(t)
+
+    workers = min(len(slices), len(os.sched_getaffinity(0)))
+    if workers == 1:
+        return _joined((work(part) for part in slices), slices)
+    with ThreadPoolExecutor(workers) as pool:
+        return _joined(pool.map(work, slices), slices)
+
+
+def _joined(parts: Iterator[Walked], slices: list[slice]) -> Walked:
+    """Put chunks together; cells are numbered in the order in which neurons are in them."""
+    number: dict[bytes, int] = {}
+    codes: list[np.ndarray] = []
+    whole: list[Walked] = []
+    for part, place in zip(parts, slices, strict=True):
+        ids = np.empty(len(part.codes), dtype=np.int64)
+        for i, code in enumerate(part.codes):
+            ids[i] = number.setdefault(code.tobytes(), len(codes))
+            if ids[i] == len(codes):
+                codes.append(code)
+        part.cell = ids[part.cell]
+        part.rows[:, 0] += place.start
+        whole.append(part)
+    names = [item.name for item in fields(Walked) if item.name not in ("codes", "violation")]
+    columns = {name: np.concatenate([getattr(part, name) for part in whole]) for name in names}
+    violation = max(part.violation for part in whole)
+    return Walked(**columns, codes=np.array(codes), violation=violation)
+
+
+class _Chunk:
+    """The walk of one chunk."""
+
+    def __init__(self, net: TwoLayerReLU, cells: Cells, plan: Plan, record: bool) -> None:
+        self.cells, self.plan, self.record = cells, plan, record
+        state = State.of(net, cells)
+        m, planes = state.code.shape
+        whole = np.zeros((m, 9), dtype=np.int64)
+        for column, values in (
+            (walk.SIGN, state.sign), (walk.BALANCE, state.balance),
+            (walk.EXPONENT, state.exponent), (walk.GAP_EXPONENT, state.gap_exponent),
+            (walk.FATE, state.fate), (walk.STATUS, walk.GOING), (walk.PLANE, -1),
+        ):  # fmt: skip
+            whole[:, column] = values
+        self.neurons = walk.Neurons(
+            state.z, np.column_stack([state.gap, np.zeros(m)]), whole, state.code
+        )
+        self.stuck = np.zeros(m, dtype=bool)
+        self.strikes = np.zeros(m, dtype=np.int64)
+        self.log = walk.log(LOG_ROWS if record else 0)
+        self.scratch = walk.scratch(cells.d, planes)
+        self.drained: list[tuple[np.ndarray, np.ndarray]] = []
+        self._start()
+
+    def _start(self) -> None:
+        """Choose signs where a = 0 and cells of neurons on hyperplanes; find the dead."""
+        s, cells = self.neurons, self.cells
+        for j in np.flatnonzero((s.z[:, 0] == 0.0) & (s.whole[:, walk.FATE] == ALIVE)):
+            growth = s.z[j, 1:] @ cells.field(cells.y, s.code[j])
+            s.whole[j, walk.SIGN] = -1 if growth < 0.0 else 1
+        s.z[:, 0] = np.abs(s.z[:, 0])
+        for j in np.flatnonzero((s.whole[:, walk.FATE] == ALIVE) & ~np.all(s.code, axis=1)):
+            self._enter(int(j), self._select(int(j)), start=True)
+        if self.plan.dies:
+            on = np.where(s.code > 0, self.plan.on[1], self.plan.on[0])
+            off = np.all(s.code != 0, axis=1) & ~np.any(on > 0, axis=1)
+            s.whole[(s.whole[:, walk.FATE] == ALIVE) & off, walk.FATE] = DEAD
+        s.whole[s.whole[:, walk.FATE] != ALIVE, walk.STATUS] = walk.SETTLED
+
+    def walk(self, t: float) -> Walked:
+        """Walk up to time `t`, choosing cells where the kernel asks."""
+        s = self.neurons
+        while True:
+            full = walk.walk(self.plan, t, s, self.log, self.record, self.scratch)
+            self._drain()
+            asking = np.flatnonzero(s.whole[:, walk.STATUS] == walk.ASKS)
+            for j in asking:
+                self._answer(int(j))
+            if not full and len(asking) == 0:
+                return self._result()
+            self._drain()
+
+    def _answer(self, j: int) -> None:
+        s = self.neurons
+        if s.whole[j, walk.IDLE] > 0:
+            self.strikes[j] += s.whole[j, walk.IDLE] > 4 * s.code.shape[1] + 100
+        if self.strikes[j] > STRIKES:
+            self.stuck[j], s.whole[j, walk.STATUS] = True, walk.EARLY
+            return
+        self._enter(j, self._select(j))
+
+    def _select(self, j: int) -> Selection:
+        s, cells = self.neurons, self.cells
+        w, before = s.z[j, 1:], s.code[j]
+        at_origin = bool(np.linalg.norm(w) <= TOUCH)
+        if at_origin:
+            w[:] = 0.0
+        on = (before == 0) | (np.abs(cells.normals @ w) <= TOUCH)
+        if s.whole[j, walk.PLANE] >= 0:
+            on[s.whole[j, walk.PLANE]] = True
+        return select(
+            cells,
+            cells.y,
+            before,
+            np.flatnonzero(on),
+            float(s.whole[j, walk.SIGN]),
+            at_origin=at_origin,
+        )
+
+    def _enter(self, j: int, chosen: Selection, *, start: bool = False) -> None:
+        """Put neuron j into the selected cell and note what happened."""
+        s = self.neurons
+        before = s.code[j].copy()
+        changed = np.flatnonzero(before != chosen.code)
+        if not start:
+            s.whole[j, walk.CHANGES] += len(changed)
+            for g in changed:
+                self._note(j, "pattern", int(g), int(before[g]), int(chosen.code[g]))
+        if chosen.ambiguous:
+            self._note(j, "ambiguous")
+        if chosen.fate == DEAD:
+            self._note(j, "death")
+        elif chosen.fate == ORIGIN or (not np.any(chosen.code) and np.any(before)):
+            self._note(j, "origin")
+        s.code[j], s.whole[j, walk.FATE] = chosen.code, chosen.fate
+        if chosen.fate != ALIVE:
+            s.whole[j, walk.STATUS] = walk.SETTLED
+            return
+        s.whole[j, walk.STATUS] = walk.GOING
+        if not np.all(chosen.code):
+            P, _ = projector(self.cells.normals[chosen.code == 0])
+            s.z[j, 1:] = P @ s.z[j, 1:]
+
+    def _note(self, j: int, kind: str, g: int = -1, before: int = -1, after: int = -1) -> None:
+        if self.record:
+            row = np.array([[j, kind_code(kind), g, before, after]], dtype=np.int32)
+            self.drained.append((row, self.neurons.real[[j], walk.TIME]))
+
+    def _drain(self) -> None:
+        count = int(self.log.count[0])
+        self.drained.append((self.log.rows[:count].copy(), self.log.time[:count].copy()))
+        self.log.count[0] = 0
+
+    def _result(self) -> Walked:
+        s = self.neurons
+        codes, cell = np.unique(s.code, axis=0, return_inverse=True)
+        return Walked(
+            z=s.z,
+            real=s.real,
+            whole=s.whole,
+            stuck=self.stuck,
+            cell=cell.ravel(),
+            codes=codes,
+            rows=np.concatenate([rows for rows, _ in self.drained]),
+            times=np.concatenate([times for _, times in self.drained]),
+            violation=self._violation(),
+        )
+
+    def _violation(self) -> float:
+        """Return by how much a living neuron's margin is on another side than its code says."""
+        s = self.neurons
+        live = s.whole[:, walk.FATE] == ALIVE
+        z, code = s.z[live], s.code[live]
+        margin = z[:, 1:] @ self.cells.normals.T
+        wrong = np.where(code == 0, np.abs(margin), -code * margin).max(axis=1, initial=0.0)
+        return float(np.max(wrong / np.linalg.norm(z, axis=1), initial=0.0))

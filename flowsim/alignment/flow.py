@@ -1,0 +1,381 @@
+"""The flow of early alignment, r = y, in closed form: every event, no integrator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from numbers import Real
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from flowsim.alignment import _chunks, motion, walk
+from flowsim.alignment._log import events_of, path_of
+from flowsim.cells import Cells, projector
+from flowsim.data import Dataset
+from flowsim.events import DEAD, Events
+from flowsim.network import TwoLayerReLU, loss_factor
+from flowsim.state import network_of
+
+if TYPE_CHECKING:
+    from flowsim.alignment.extremal import ExtremalVectors
+
+#: Paths are kept by default up to so many activation codes, m times the hyperplanes.
+RECORDED = 10**7
+#: Directions closer than this (in radians) are one limit.
+SAME_DIRECTION = 1e-9
+
+
+class Path(NamedTuple):
+    """One neuron's cells: activation `pattern[i]` (n,) holds from time `t[i]` on."""
+
+    t: np.ndarray  # (k+1,)
+    pattern: np.ndarray  # (k+1, n)
+
+
+@dataclass(frozen=True, eq=False)
+class AlignmentFlow:
+    """All neurons at time `t` of the flow with the residual frozen at y.
+
+    Attributes
+    ----------
+    t : float
+    network : TwoLayerReLU
+        The neurons at time t, of whatever size.
+    fate : (m,) int64
+        Index into `flowsim.events.FATES`.
+    settled : (m,) bool
+        Whether no event can follow: the neuron stays in its cell for ever.
+    last_event, changes : (m,)
+        Time of each neuron's last event up to t (0 if none), and how often it has crossed,
+        entered or left a hyperplane.
+    limit : (m,) int64
+        The row of `limit_direction` to which the neuron's w tends; -1 if it is not settled,
+        dead, or at rest where D = 0.
+    limit_direction, limit_D : (V, d)
+        Directions w in which settled neurons end, and D there; `limits` describes them.
+    angle : (m,)
+        Angle in radians between w_j and its limit; nan without one.
+    status, message : str
+        "settled", "t", or "stuck" if events piled up without progress in time.
+    audit : dict
+        `cell_violation`: the largest distance (relative to its neuron) by which w_j is not
+        where its activation codes say; `invariant_drift`: of a_j^2 - |w_j|^2.
+    """
+
+    data: Dataset
+    initial: TwoLayerReLU
+    loss: str
+    t: float
+    network: TwoLayerReLU
+    fate: np.ndarray
+    settled: np.ndarray
+    last_event: np.ndarray
+    changes: np.ndarray
+    limit: np.ndarray
+    limit_direction: np.ndarray
+    limit_D: np.ndarray
+    angle: np.ndarray
+    status: str
+    message: str
+    audit: dict[str, float]
+    recorded: bool
+    _cells: Cells = field(repr=False)
+    _walked: _chunks.Walked = field(repr=False)
+
+    @property
+    def log_growth(self) -> np.ndarray:
+        """(m,) natural logarithm of how much ``|(a_j, w_j)|`` has grown; nan if it is 0."""
+        with np.errstate(invalid="ignore"):
+            return self.network.log_norm - self.initial.log_norm
+
+    @property
+    def direction(self) -> np.ndarray:
+        """(m, d) unit vectors ``w_j / |w_j|``; nan where w_j = 0."""
+        w = self.network.direction[:, 1:]
+        with np.errstate(invalid="ignore"):
+            return w / np.linalg.norm(w, axis=1)[:, None]
+
+    @property
+    def dead_fraction(self) -> float:
+        """Share of neurons that are dead at time t."""
+        return float(np.mean(self.fate == DEAD))
+
+    @property
+    def pattern(self) -> np.ndarray:
+        """(m, n) activation codes at time t: -1 off, 0 slide, 1 on."""
+        return self._cells.sample_codes(self._walked.codes)[self._walked.cell]
+
+    @cached_property
+    def limits(self) -> ExtremalVectors:
+        """The extremal vectors in which settled neurons end, in the order of `limit`."""
+        from flowsim.alignment.extremal import vectors_at
+
+        return vectors_at(self._cells, self.limit_direction)
+
+    @cached_property
+    def events(self) -> Events:
+        """The table of all events up to t, as `simulate` gives it.
+
+        Raises
+        ------
+        ValueError
+            If paths were not recorded.
+        """
+        self._check_recorded()
+        return events_of(self._walked.rows, self._walked.times, self._cells)
+
+    def path(self, j: int) -> Path:
+        """Return the cells that neuron `j` has been in, and since when.
+
+        Raises
+        ------
+        ValueError
+            If paths were not recorded.
+        IndexError
+            If there is no such neuron.
+        """
+        self._check_recorded()
+        last = self._walked.codes[self._walked.cell[j]]
+        own = self._walked.rows[:, 0] == range(self.network.m)[j]
+        t, codes = path_of(self._walked.rows[own], self._walked.times[own], last)
+        return Path(np.ldexp(t, -self._cells.time_exponent), self._cells.sample_codes(codes))
+
+    def _check_recorded(self) -> None:
+        if not self.recorded:
+            raise ValueError(
+                "Argument `record` must be true for paths and events to be kept, but is false "
+                f"(the default beyond {RECORDED:.0e} neurons times hyperplanes)."
+            )
+
+    def __repr__(self) -> str:
+        return (
+            f"AlignmentFlow({self.data.name}, m={self.network.m}: {self.status} at "
+            f"t={self.t:.6g}, {np.mean(self.settled):.0%} settled, "
+            f"{self.dead_fraction:.0%} dead, {int(self.changes.sum())} activation changes)"
+        )
+
+
+def flow(
+    net: TwoLayerReLU,
+    data: Dataset,
+    t: float,
+    *,
+    loss: str = "half_mean",
+    record: bool | None = None,
+) -> AlignmentFlow:
+    """Return the network at time `t` of the flow with the residual frozen, r = y.
+
+    While the network is small, r = y, neurons do not see each other, and each obeys
+
+        a' = w . D,   w' = a D,   D = (1/n) sum_k c_k y_k x_k,
+
+    with D constant in a cell and on a slide, so that its path is a chain of hyperbolic
+    arcs: each crossing time is the root of a quadratic in e^{|D| t}. Filippov's rules
+    (docs/engine.md) choose what follows; sizes do not matter, and the cost of a crossing is
+    O(number of hyperplanes). Uses all cores; the result does not depend on how many.
+
+    Parameters
+    ----------
+    net : TwoLayerReLU
+        The initialisation: ReLU or leaky ReLU, balanced or not, of any scale.
+    data : Dataset
+    t : float
+        Time, at least 0 and finite.
+    loss : {"half_mean", "mean"}
+        As in `flowsim.simulate`; the flow of "mean" runs twice as fast.
+    record : bool, optional
+        Keep all events (about 28 bytes each); by default if ``m`` times the number of
+        hyperplanes is at most 10^7.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arguments that make no sense.
+
+    References
+    ----------
+    Maennel, Bousquet & Gelly, arXiv 1803.08367; Boursier & Flammarion, arXiv 2401.10791,
+    section 3. Derived in derivations/linear_flow.py and crossing_times.py.
+    """
+    cells = _prepared(net, data, loss)
+    t = _real("t", t)
+    if not 0.0 <= t < np.inf:
+        raise ValueError(f"Argument `t` must be finite and at least 0, but is {t}.")
+    scaled = float(np.ldexp(t, cells.time_exponent))
+    record = _records(net, cells, record)
+    return _result(net, data, loss, cells, _walk(net, cells, scaled, record), scaled, t, record)
+
+
+def until(
+    net: TwoLayerReLU,
+    data: Dataset,
+    *,
+    angle: float | None = None,
+    loss: str = "half_mean",
+    record: bool | None = None,
+) -> AlignmentFlow:
+    """Run the flow with r = y until every neuron is in its last cell, and close to its limit.
+
+    Parameters
+    ----------
+    net, data, loss, record
+        As in `flow`.
+    angle : float, optional
+        Go on until every living neuron's w is within this many radians of its limit, in
+        (0, pi/2). By default the result is at the time of the last event.
+
+    Returns
+    -------
+    AlignmentFlow
+        With `limit` for every neuron that does not die or rest.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arguments that make no sense.
+    """
+    cells = _prepared(net, data, loss)
+    if angle is not None:
+        angle = _real("angle", angle)
+        if not 0.0 < angle < np.pi / 2:
+            raise ValueError(
+                f"Argument `angle` must lie between 0 and pi/2 radians, but is {angle}."
+            )
+    record = _records(net, cells, record)
+    walked = _walk(net, cells, np.inf, record)
+    times = walked.real[:, walk.TIME].copy()
+    if angle is not None:
+        fields, rank = _fields(cells, walked.codes)
+        motion.times_to_angle(
+            angle, walked.z, walked.real, walked.whole, fields, rank, walked.cell,
+            cells.tie(cells.y), times,
+        )  # fmt: skip
+    scaled = float(times.max())
+    t = float(np.ldexp(scaled, -cells.time_exponent))
+    return _result(net, data, loss, cells, walked, scaled, t, record)
+
+
+def _prepared(net: Any, data: Any, loss: str) -> Cells:
+    if not isinstance(net, TwoLayerReLU):
+        raise TypeError(
+            f"Argument `net` must be a TwoLayerReLU, but is of type {type(net).__name__}."
+        )
+    if not isinstance(data, Dataset):
+        raise TypeError(f"Argument `data` must be a Dataset, but is of type {type(data).__name__}.")
+    if net.d != data.d:
+        raise ValueError(
+            f"Argument `net` must have the data's input dimension {data.d}, but has {net.d}."
+        )
+    if not np.all(net.log_norm < np.inf):
+        raise ValueError("Argument `net` must have finite weights, but some are not.")
+    loss_factor(loss)
+    return Cells.of(data, net.negative_slope, loss, np.zeros(data.n))
+
+
+def _real(name: str, value: Any) -> float:
+    if not isinstance(value, Real):
+        raise TypeError(
+            f"Argument `{name}` must be a real number, but is of type {type(value).__name__}."
+        )
+    return float(value)
+
+
+def _records(net: TwoLayerReLU, cells: Cells, record: bool | None) -> bool:
+    return net.m * cells.n_hyperplanes <= RECORDED if record is None else bool(record)
+
+
+def _walk(net: TwoLayerReLU, cells: Cells, t: float, record: bool) -> _chunks.Walked:
+    return _chunks.walk_all(net, cells, t, record=record)
+
+
+def _fields(cells: Cells, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return D (C, d) of each cell or slide, projected, and the rank (C,) of its slides."""
+    # One cell at a time: a product of all codes and inputs would round differently.
+    fields = np.array([cells.field(cells.y, code) for code in codes]).reshape(-1, cells.d)
+    rank = np.zeros(len(codes), dtype=np.int64)
+    for c in np.flatnonzero(np.any(codes == 0, axis=1)):
+        P, rank[c] = projector(cells.normals[codes[c] == 0])
+        fields[c] = P @ fields[c]
+    return fields, rank
+
+
+def _result(
+    net: TwoLayerReLU, data: Dataset, loss: str, cells: Cells, walked: _chunks.Walked,
+    scaled: float, t: float, record: bool,
+) -> AlignmentFlow:  # fmt: skip
+    """Move all neurons to the common time and say where they go."""
+    violation = walked.violation
+    fields, rank = _fields(cells, walked.codes)
+    tends, angle = np.zeros(net.m, dtype=np.int64), np.empty(net.m)
+    motion.advance(
+        scaled, walked.z, walked.real, walked.whole, fields, rank, walked.cell,
+        cells.tie(cells.y), tends, angle,
+    )  # fmt: skip
+    whole = walked.whole
+    settled = whole[:, walk.STATUS] == walk.SETTLED
+    tends[~settled] = motion.NOWHERE
+    limit, direction, D = _limits(walked, tends, fields)
+    angle[limit < 0] = np.nan
+    drift = _invariant_drift(walked)
+    walked.z[:, 0] *= whole[:, walk.SIGN]
+    network = network_of(
+        walked.z, whole[:, walk.EXPONENT] - cells.size_exponent, net.negative_slope
+    )
+    stuck = int(walked.stuck.sum())
+    status = "stuck" if stuck else "settled" if settled.all() else "t"
+    return AlignmentFlow(
+        data=data, initial=net, loss=loss, t=t, network=network, fate=whole[:, walk.FATE],
+        settled=settled, last_event=np.ldexp(walked.real[:, walk.TIME], -cells.time_exponent),
+        changes=whole[:, walk.CHANGES], limit=limit, limit_direction=direction,
+        limit_D=np.ldexp(D, cells.time_exponent), angle=angle, status=status,
+        message=_message(status, stuck, t),
+        audit={"cell_violation": violation, "invariant_drift": drift},
+        recorded=record, _cells=cells, _walked=walked,
+    )  # fmt: skip
+
+
+def _limits(
+    walked: _chunks.Walked, tends: np.ndarray, fields: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return each neuron's limit, and the distinct directions with their D (scaled)."""
+    limit = np.full(len(tends), -1, dtype=np.int64)
+    going = np.flatnonzero(tends != motion.NOWHERE)
+    d = fields.shape[1]
+    side = walked.whole[:, walk.SIGN] * np.where(tends == motion.GROWS, 1, -1)
+    keys, inverse = np.unique(
+        np.column_stack([walked.cell[going], side[going]]), axis=0, return_inverse=True
+    )
+    found: list[np.ndarray] = []
+    Ds: list[np.ndarray] = []
+    row = np.empty(len(keys), dtype=np.int64)
+    for i, (cell, sign) in enumerate(keys):
+        D = fields[cell]
+        w = sign * D / np.linalg.norm(D)
+        near = np.linalg.norm(np.array(found).reshape(-1, d) - w, axis=1) <= SAME_DIRECTION
+        row[i] = np.argmax(near) if near.any() else len(found)
+        if not near.any():
+            found.append(w)
+            Ds.append(D)
+    limit[going] = row[inverse.ravel()]
+    return limit, np.array(found).reshape(-1, d), np.array(Ds).reshape(-1, d)
+
+
+def _invariant_drift(walked: _chunks.Walked) -> float:
+    """Return max_j |a^2 - |w|^2 - const_j| / (a^2 + |w|^2)."""
+    whole = walked.whole
+    shift = np.clip(2 * (whole[:, walk.GAP_EXPONENT] - whole[:, walk.EXPONENT]), -2000, 1000)
+    constant = np.ldexp(walked.real[:, walk.GAP], shift.astype(np.int32))
+    square = walked.z**2
+    size = square.sum(axis=1)
+    gap = square[:, 0] - square[:, 1:].sum(axis=1) - constant
+    return float(np.max(np.abs(gap[size > 0]) / size[size > 0], initial=0.0))
+
+
+def _message(status: str, stuck: int, t: float) -> str:
+    return {
+        "settled": "No event can follow: every neuron is in its last cell.",
+        "t": f"The flow has reached t = {t:g}; some neurons have events to come.",
+        "stuck": f"Events of {stuck} neuron(s) pile up without progress in time; perturb the "
+        "initialisation, or report these data as a defect.",
+    }[status]
