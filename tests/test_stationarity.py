@@ -155,3 +155,17 @@ def test_a_network_of_dead_neurons_rests_at_once():
     sol = fs.simulate(fs.TwoLayerReLU([1.0, -1.0], [[0.0, -1.0], [0.1, -1.0]]), data)
     assert (sol.status, sol.steps, sol.t_end) == ("stationary", 0, 0.0)
     assert sol.final.limit_loss == pytest.approx(np.mean(data.y**2) / 2, rel=1e-14)
+
+
+@pytest.mark.parametrize("w", [[0.0, -1.0], [0.0, 1.0]])
+def test_a_neuron_with_a_zero_may_take_the_sign_that_lowers_the_loss(w):
+    """On its last hyperplane, dead, and sliding on it: a < 0 lowers the loss either way."""
+    data = fs.Dataset(np.eye(2), [-1.0, 1.0])
+    net = fs.TwoLayerReLU([0.0, 1.0], [w, [-0.5, 1.0]])
+    run = fs.simulate(net, data)
+    end = run.final.network
+    assert run.final.kind == "saddle"
+    a, W = end.a.copy(), end.W.copy()
+    a[0], W[0, 0] = a[0] - 1e-4, W[0, 0] + 1e-4
+    if w[1] < 0:
+        assert fs.TwoLayerReLU(a, W).loss(data) < run.final.loss

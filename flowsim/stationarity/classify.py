@@ -171,8 +171,11 @@ def _obstacle(state: Snapshot, r: np.ndarray, counted: np.ndarray) -> tuple[str,
     touching = (state.code != 0) & (margin < STRICT * larger[:, None]) & counted[:, None]
     if np.any(touching & (state.sign[:, None] * (plus - minus)[None, :] > tie)):
         return "unknown", "a living neuron lies on a hyperplane that repels it"
-    living = {(state.code[j].tobytes(), int(state.sign[j])) for j in np.flatnonzero(counted)}
-    for code, sign in living:
+    living = {
+        (state.code[j].tobytes(), int(state.sign[j]), bool(state.z[j, 0] == 0.0))
+        for j in np.flatnonzero(counted)
+    }
+    for code, sign, unsigned in living:
         row = np.frombuffer(code, dtype=np.int8)
         planes = np.flatnonzero(row == 0)
         if len(planes) in (0, len(row)):  # none, or w = 0: see _free_neurons
@@ -182,6 +185,8 @@ def _obstacle(state: Snapshot, r: np.ndarray, counted: np.ndarray) -> tuple[str,
             return "unknown", "a neuron slides on linearly dependent hyperplanes"
         zeta = multiplier_map(normals) @ cells.field(r, row)
         low, high = sign * (zeta - plus[planes]), sign * (zeta - minus[planes])
+        if unsigned and max(np.max(np.abs(low)), np.max(np.abs(high))) > tie:
+            return "saddle", "a sliding neuron with a = 0 could take the sign that leaves its slide"
         if np.any(low < -tie) or np.any(high > tie):
             return "unknown", "a slide is about to end"
     dead = np.flatnonzero(state.fate == DEAD)
@@ -189,6 +194,8 @@ def _obstacle(state: Snapshot, r: np.ndarray, counted: np.ndarray) -> tuple[str,
         on_boundary = margin[dead] <= TOUCH
         on_side = np.where(cells.single > 0, plus, np.where(cells.single < 0, -minus, 0.0))
         pull = state.sign[dead, None] * on_side[None, :]
+        # Where a = 0 it may take either sign.
+        pull = np.where(state.z[dead, :1] == 0.0, np.abs(pull), pull)
         if np.any(on_boundary & (pull > tie)):
             return "saddle", "a dead neuron on its last hyperplane could lower the loss again"
     return _free_neurons(state, r, tie)
