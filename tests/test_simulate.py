@@ -241,3 +241,50 @@ def test_patterns_tell_slides_that_signs_cannot():
     sliding = codes == 0
     margins = np.abs(run.final.network.W @ data.X.T)
     assert np.all(margins[sliding] <= 1e-15)
+
+
+@pytest.mark.parametrize("t1", [1e3, 1e12, 1e30])
+def test_algebraic_decay_is_followed_over_any_time(t1):
+    """One neuron, label 0: a = w obeys a' = -a^3, so a = 1/sqrt(1 + 2t), far below y's scale."""
+    data, net = fs.Dataset([[1.0]], [0.0]), fs.TwoLayerReLU([1.0], [[1.0]])
+    run = fs.simulate(net, data, t1=t1, stationary_rtol=0.0)
+    assert run.status == "t1"
+    assert run.final.network.a[0] == pytest.approx(1 / np.sqrt(1 + 2 * t1), rel=1e-10)
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-5, 1e5])
+def test_slow_fields_beside_fast_data_are_integrated_not_skipped(size):
+    """Frozen, one active sample: a + w grows as exp(|D| t) whatever the other row's size."""
+    data = fs.Dataset([[1.0, 0.0], [0.0, size]], [1.0, 1.0])
+    net = fs.TwoLayerReLU([1e-3], [[-0.5e-3, np.sqrt(0.75) * 1e-3]])
+    run = fs.simulate(net, data, residual="frozen", t1=2.0 / size)
+    c, s = np.cosh(1.0), np.sinh(1.0)  # |D| = size / 2
+    expected = 1e-3 * (c + np.sqrt(0.75) * s)
+    assert len(run.events.where("pattern")) == 0
+    assert run.final.network.a[0] == pytest.approx(expected, rel=1e-11)
+
+
+def test_large_initialisations_follow_one_flow_in_their_own_time():
+    """Where y is negligible, theta(t / s^2) / s does not depend on the scale s."""
+    scales = (1e20, 1e50)
+    runs = [fs.simulate(fs.init.balanced(4, 2, s, seed=0), DATA, t1=100.0 / s / s) for s in scales]
+    assert [run.status for run in runs] == ["t1", "t1"]
+    small, large = (run.final.loss / s**4 for run, s in zip(runs, scales, strict=True))
+    assert large == pytest.approx(small, rel=1e-12)
+
+
+def test_a_slow_neuron_beside_a_fast_sample_that_is_fitted_exactly_grows():
+    """r = 0 on the fast sample: what is left grows as exp(|D| t), |D| = 1e-30 / 2."""
+    data = fs.Dataset([[1.0, 0.0], [0.0, 1e-30]], [1.0, 1.0])
+    net = fs.TwoLayerReLU([1.0, 1e-3], [[1.0, -0.5], [-0.5e-3, np.sqrt(0.75) * 1e-3]])
+    run = fs.simulate(net, data, t1=2e30, stationary_rtol=0.0)
+    expected = 1e-3 * (np.cosh(1.0) + np.sqrt(0.75) * np.sinh(1.0))
+    np.testing.assert_allclose(run.final.network.a, [1.0, expected], rtol=1e-12)
+    assert run.steps <= 10
+
+
+def test_a_frozen_neuron_without_a_field_stays_for_any_time():
+    data = fs.Dataset([[1.0], [2.0]], [2.0, -1.0])
+    run = fs.simulate(fs.TwoLayerReLU([2.0], [[1.0]]), data, residual="frozen", t1=1e30)
+    assert (run.status, run.t_end, len(run.events)) == ("t1", 1e30, 0)
+    np.testing.assert_array_equal(run.network(5e29).W, [[1.0]])

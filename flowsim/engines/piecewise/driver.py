@@ -118,7 +118,7 @@ def integrate(
         if idle > patience:
             record.status = "zeno"
             break
-        h = min(integrator.natural_step(e), limits.t1 - integrator.time - integrator.tail)
+        h = min(e.step, limits.t1 - integrator.time - integrator.tail)
         if not integrator.time + h > integrator.time:
             record.status = "step_underflow"
             break
@@ -171,7 +171,7 @@ def _note(record: Record, integrator: Integrator, e: Expansion) -> None:
     if not integrator.frozen and speed > SMALLEST_SPEED:
         # dL/dt from the residual's own series against -|theta'|^2 from the neurons',
         # beyond what the rounding of D, and of its projection onto slides, explains.
-        slope = weight * float(r0 @ e.r[1])
+        slope = weight * float(r0 @ e.r[1]) / e.unit
         size = float(np.sum(integrator.state.mass[integrator.state.fate == ALIVE]))
         noise = integrator.cells.rounding(r0) * np.sqrt(size)
         pressed = np.sqrt(size) * float(np.linalg.norm(e.base[:, 0], axis=1).max(initial=0.0))
@@ -243,7 +243,7 @@ def _watch_alignment(
     state, cells = integrator.state.copy(), integrator.cells
     groups = integrator.groups
     expansion.advance(
-        x, e.active, e.start, e.members, state.z, state.exponent, e.first, e.A, e.W,
+        x / e.unit, e.active, e.start, e.members, state.z, state.exponent, e.first, e.A, e.W,
         groups.projected, groups.projector, state.balance, state.gap, state.gap_exponent,
         state.sign,
     )  # fmt: skip

@@ -6,6 +6,8 @@ In a cell the flow is polynomial, and neurons of one cell share a linear flow:
     a_{i+1} = 1/(i+1) sum_l D_l . w_{i-l},   w_{i+1} = 1/(i+1) sum_l D_l a_{i-l},
     r_i     = [i=0] y - sum_j sum_l a_{j,l} (c_j . w_{j,i-l} x).
 
+In powers of time / unit, a_{i+1} and w_{i+1} have the factor unit.
+
 A group (one cell) carries as many *columns* as are needed: its members
 themselves, or from d+1 members on the unit vectors, of which every member is a
 combination. Arrays over columns and groups are flat, with offsets.
@@ -15,6 +17,16 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+
+#: In steps of up to so many units of time no coefficient that counts, or its square, underflows.
+FAR = 2.0**20
+
+
+def time_unit(rate: float) -> float:
+    """Return the power of two, which rounds nothing, at or below ``1 / rate``; 1 for rate 0."""
+    if not rate > 0.0:
+        return 1.0
+    return float(2.0 ** -np.clip(np.frexp(min(rate, 2.0**1000))[1], -1000, 1000))
 
 
 @njit(cache=True)
@@ -66,8 +78,8 @@ def _load_columns(wide, g_members, z, mass, d, A, W, AQ, Q, c0):  # pragma: no c
 
 
 @njit(cache=True)
-def _column_coefficients(i, D, A, W, d):  # pragma: no cover - compiled
-    """Write coefficient i+1 of one column: z_{i+1} = sum_l M(D_l) z_{i-l} / (i+1)."""
+def _column_coefficients(i, unit, D, A, W, d):  # pragma: no cover - compiled
+    """Write coefficient i+1 of one column: z_{i+1} = unit sum_l M(D_l) z_{i-l} / (i+1)."""
     a = 0.0
     for s in range(d):
         W[i + 1, s] = 0.0
@@ -76,21 +88,87 @@ def _column_coefficients(i, D, A, W, d):  # pragma: no cover - compiled
         for s in range(d):
             a += D[o, s] * W[i - o, s]
             W[i + 1, s] += D[o, s] * f
-    A[i + 1] = a / (i + 1)
+    A[i + 1] = unit * a / (i + 1)
     for s in range(d):
-        W[i + 1, s] /= i + 1
+        W[i + 1, s] = unit * W[i + 1, s] / (i + 1)
+
+
+@njit(cache=True)
+def _field(weight, X, coef, r, projected, projector, base, D):  # pragma: no cover - compiled
+    """Write a coefficient of a group's D (d,): before and after the projection onto its slides."""
+    n, d = X.shape
+    for s in range(d):
+        base[s] = 0.0
+    for k in range(n):
+        f = coef[k] * r[k]
+        if f != 0.0:
+            for s in range(d):
+                base[s] += f * X[k, s]
+    for s in range(d):
+        base[s] *= weight
+    for s in range(d):
+        D[s] = base[s]
+        if projected:
+            D[s] = 0.0
+            for u in range(d):
+                D[s] += projector[s, u] * base[u]
+
+
+@njit(cache=True)
+def rates(  # pragma: no cover - compiled
+    X, weight, frozen, coef, projected, projector, active, members, z, mass, r, base, D,
+):  # fmt: skip
+    """Write base[:, 0], D[:, 0]; return the largest |D_i| and a bound on all rates of the flow.
+
+    Neurons change at rate |D_j|. Unless it is frozen, the residual changes by at most
+    |x_k| sum_j |z_j|^2 |D_j|, and D so at a rate of at most weight sum_k |x_k|^2 sum_j |z_j|^2.
+    """
+    fastest = 0.0
+    for q in range(active.shape[0]):
+        g = active[q]
+        _field(weight, X, coef[g], r, projected[g], projector[g], base[q, 0], D[q, 0])
+        for s in range(X.shape[1]):
+            fastest = max(fastest, abs(D[q, 0, s]))
+    if frozen:
+        return fastest, fastest
+    size = 0.0
+    for j in members:
+        for s in range(z.shape[1]):
+            size += mass[j] * z[j, s] ** 2
+    return fastest, max(fastest, weight * np.sum(X**2) * size)
+
+
+@njit(cache=True)
+def _subtract_output(i, X, coef, AQ, W, v, r):  # pragma: no cover - compiled
+    """Subtract a group's part of coefficient i of the outputs from r (n,)."""
+    n, d = X.shape
+    for s in range(d):
+        v[s] = 0.0
+    for c in range(W.shape[0]):
+        for o in range(i + 1):
+            f = AQ[c, o]
+            for s in range(d):
+                v[s] += f * W[c, i - o, s]
+    for k in range(n):
+        if coef[k] != 0.0:
+            h = 0.0
+            for s in range(d):
+                h += X[k, s] * v[s]
+            r[k] -= coef[k] * h
 
 
 @njit(cache=True)
 def expand(  # pragma: no cover - compiled
-    order, X, weight, frozen, coef, projected, projector, active, start, members, z, mass,
-    r, base, D, A, W, AQ, Q, first,
+    order, unit, X, weight, frozen, coef, projected, projector, active, start, members, z,
+    mass, r, base, D, A, W, AQ, Q, first,
 ):  # fmt: skip
     """Write the Taylor coefficients up to `order` of r, D and all columns.
 
-    r (order+1, n) comes with r[0] set. base, D (groups, order+1, d): before and after
-    the projection onto the slides; A (columns, order+1), W (columns, order+1, d); first
-    (groups+1,) column offsets. In frozen mode r stays r[0].
+    r (order+1, n) comes with r[0] set; base and D (groups, order+1, d), before and after
+    the projection onto the slides, with [:, 0] set by `rates`. A (columns, order+1),
+    W (columns, order+1, d); first (groups+1,) column offsets. In frozen mode r stays r[0].
+    The coefficients are those of powers of time / unit: in the flow's own unit they
+    neither under- nor overflow.
     """
     n, d = X.shape
     groups = active.shape[0]
@@ -111,29 +189,16 @@ def expand(  # pragma: no cover - compiled
     for i in range(order + 1):
         for q in range(groups):
             g = active[q]
-            for s in range(d):
-                base[q, i, s] = 0.0
-            if i == 0 or not frozen:
-                for k in range(n):
-                    f = coef[g, k] * r[i, k]
-                    if f != 0.0:
-                        for s in range(d):
-                            base[q, i, s] += f * X[k, s]
-                for s in range(d):
-                    base[q, i, s] *= weight
-            if projected[g]:
-                for s in range(d):
-                    D[q, i, s] = 0.0
-                    for u in range(d):
-                        D[q, i, s] += projector[g, s, u] * base[q, i, u]
-            else:
-                for s in range(d):
-                    D[q, i, s] = base[q, i, s]
+            if i > 0 and frozen:
+                base[q, i] = 0.0
+                D[q, i] = 0.0
+            elif i > 0:
+                _field(weight, X, coef[g], r[i], projected[g], projector[g], base[q, i], D[q, i])
             if i == order:
                 continue
             c0, c1 = first[q], first[q + 1]
             for c in range(c0, c1):
-                _column_coefficients(i, D[q], A[c], W[c], d)
+                _column_coefficients(i, unit, D[q], A[c], W[c], d)
             count = start[q + 1] - start[q]
             if count <= d + 1:
                 for b in range(count):
@@ -145,27 +210,17 @@ def expand(  # pragma: no cover - compiled
                         AQ[c0 + b, i + 1] += A[c0 + c, i + 1] * Q[wide[q], c, b]
             if frozen:
                 continue
-            for s in range(d):
-                v[s] = 0.0
-            for c in range(c0, c1):
-                for o in range(i + 2):
-                    f = AQ[c, o]
-                    for s in range(d):
-                        v[s] += f * W[c, i + 1 - o, s]
-            for k in range(n):
-                if coef[g, k] != 0.0:
-                    h = 0.0
-                    for s in range(d):
-                        h += X[k, s] * v[s]
-                    r[i + 1, k] -= coef[g, k] * h
+            _subtract_output(i + 1, X, coef[g], AQ[c0:c1], W[c0:c1], v, r[i + 1])
 
 
 @njit(cache=True)
-def step_size(order, tolerance, first, groups, A, W, D, r, frozen):  # pragma: no cover - compiled
+def step_size(
+    order, unit, tolerance, first, groups, A, W, D, r, frozen
+):  # pragma: no cover - compiled
     """Largest step whose last two terms are within `tolerance` of every neuron and of y.
 
     Columns have norm of order one and y is, so all is relative; where the output far
-    exceeds y, its error is relative to the residual. A shrinking
+    exceeds y, its error is relative to the residual. In units of `unit`. A shrinking
     neuron loses ``exp(2 |D| h)`` digits in a step, hence ``|D| h <= 2``.
     """
     columns = first[groups]
@@ -190,7 +245,7 @@ def step_size(order, tolerance, first, groups, A, W, D, r, frozen):  # pragma: n
     for g in range(groups):
         s = 0.0
         for i in range(d):
-            s += D[g, 0, i] ** 2
+            s += (unit * D[g, 0, i]) ** 2
         if s > 0.0:
             h = min(h, 2.0 / np.sqrt(s))
     return h

@@ -44,12 +44,14 @@ class Expansion:
     A: np.ndarray  # (columns, order+1)
     W: np.ndarray  # (columns, order+1, d)
     first: np.ndarray  # (groups+1,)
+    unit: float  # coefficients are those of powers of time / unit
+    step: float = np.inf  # the longest step within the tolerance; infinite where nothing moves
 
     def residual(self, tau: float) -> np.ndarray:
         """Return r(tau) (n,)."""
-        value = self.r[-1]
+        value, x = self.r[-1], tau / self.unit
         for c in self.r[-2::-1]:
-            value = value * tau + c
+            value = value * x + c
         return value
 
     def rates(self) -> np.ndarray:
@@ -161,21 +163,35 @@ class Integrator:
                 self.cells.X, self.cells.y, groups.coef, active, start, members,
                 state.z, mass, self._r[0],
             )  # fmt: skip
-        expansion.expand(
-            self.order, self.cells.X, self.cells.weight, self.frozen, groups.coef,
-            groups.projected, groups.projector, active, start, members, state.z, mass,
-            self._r, self._base, self._D, self._A, self._W, self._AQ, self._Q, self._first,
+        fastest, bound = expansion.rates(
+            self.cells.X, self.cells.weight, self.frozen, groups.coef, groups.projected,
+            groups.projector, active, members, state.z, mass, self._r[0], self._base, self._D,
         )  # fmt: skip
         n_groups = len(active)
-        return Expansion(
+        e = Expansion(
             active, start, members, self._r, self._base[:n_groups], self._D[:n_groups],
             self._A, self._W, self._first[: n_groups + 1],
+            expansion.time_unit(bound) if fastest > 0.0 else 1.0,
         )  # fmt: skip
+        self._fill(e, mass)
+        # The bound may be far off, where its fast directions are at rest. Only coefficients
+        # that had underflowed grow past the tolerance with the unit, so none overflows.
+        slowest = expansion.time_unit(fastest)
+        while e.step > expansion.FAR * e.unit and e.unit < slowest:
+            e.unit = min(expansion.FAR * e.unit, slowest)
+            self._fill(e, mass)
+        return e
 
-    def natural_step(self, e: Expansion) -> float:
-        """Return the longest step within the tolerance."""
-        return expansion.step_size(
-            self.order, self.rtol, e.first, len(e.active), e.A, e.W, e.D, e.r, self.frozen
+    def _fill(self, e: Expansion, mass: np.ndarray) -> None:
+        """Write the coefficients in the expansion's unit of time, and its step."""
+        groups = self.groups
+        expansion.expand(
+            self.order, e.unit, self.cells.X, self.cells.weight, self.frozen, groups.coef,
+            groups.projected, groups.projector, e.active, e.start, e.members, self.state.z, mass,
+            e.r, e.base, e.D, e.A, e.W, self._AQ, self._Q, e.first,
+        )  # fmt: skip
+        e.step = e.unit * expansion.step_size(
+            self.order, e.unit, self.rtol, e.first, len(e.active), e.A, e.W, e.D, e.r, self.frozen
         )
 
     def speed(self, e: Expansion) -> float:
@@ -189,23 +205,26 @@ class Integrator:
     def first_event(self, e: Expansion, h: float) -> tuple[float, Cause | None]:
         """Return the length of the step and what ends it (None: its natural end)."""
         state, groups, cells = self.state, self.groups, self.cells
-        tau, what, j, plane = detection.first_event(
-            h, cells.X, cells.normals, state.code, e.active, e.start, e.members, state.z,
+        # Where nothing moves the polynomials are constants, the same over any stretch.
+        span = h / e.unit if np.isfinite(e.step) else 1.0
+        x, what, j, plane = detection.first_event(
+            span, cells.X, cells.normals, state.code, e.active, e.start, e.members, state.z,
             e.first, e.A, e.W, state.balance, state.sign, TOUCH, self._table,
         )  # fmt: skip
         cause = None
         if what:
             cause = Cause("margin" if what == 1 else "sign", np.array([j]), plane)
         if np.any(groups.slide_count[e.active]):
-            tau_slide, q, which, side = detection.slide_exit(
-                tau, cells.weight, *self._moments, self._plane_start, self._plane_samples,
+            x_slide, q, which, side = detection.slide_exit(
+                x, cells.weight, *self._moments, self._plane_start, self._plane_samples,
                 e.active, e.start, e.members, state.sign, groups.slides, groups.slide_count,
                 groups.multipliers, e.r, e.base, cells.tie(e.r[0]), self._table,
             )  # fmt: skip
             if q >= 0:
-                tau = tau_slide
+                x = x_slide
                 block = e.members[e.start[q] : e.start[q + 1]].copy()
                 cause = Cause("slide", block, int(groups.slides[e.active[q], which]), int(side))
+        tau = h if cause is None else x * e.unit
         # In an endless step nothing moves, so nothing ends.
         watched = groups.dependent if np.isfinite(tau) else set()
         for q in np.flatnonzero(np.isin(e.active, list(watched))):
@@ -247,7 +266,7 @@ class Integrator:
         """Move every neuron and the clock by `tau`."""
         state, groups = self.state, self.groups
         drift = expansion.advance(
-            tau, e.active, e.start, e.members, state.z, state.exponent, e.first, e.A, e.W,
+            tau / e.unit, e.active, e.start, e.members, state.z, state.exponent, e.first, e.A, e.W,
             groups.projected, groups.projector, state.balance, state.gap, state.gap_exponent,
             state.sign,
         )  # fmt: skip

@@ -47,8 +47,8 @@ class Trajectory:
         if s > integrator.time and self._expansion is not None:
             e, groups = self._expansion, integrator.groups
             expansion.advance(
-                tau, e.active, e.start, e.members, state.z, state.exponent, e.first, e.A, e.W,
-                groups.projected, groups.projector, state.balance, state.gap,
+                tau / e.unit, e.active, e.start, e.members, state.z, state.exponent, e.first,
+                e.A, e.W, groups.projected, groups.projector, state.balance, state.gap,
                 state.gap_exponent, state.sign,
             )  # fmt: skip
         return state.network(self.initial, self.cells)
@@ -95,8 +95,8 @@ class Trajectory:
 
     def _look_ahead(self, integrator: Integrator) -> None:
         self._expansion = integrator.expand()
-        h = integrator.natural_step(self._expansion)
-        self._ends, self._cause = integrator.first_event(self._expansion, h)
+        step = self._expansion.step
+        self._ends, self._cause = integrator.first_event(self._expansion, step)
 
     def _take_step(self, integrator: Integrator) -> None:
         assert self._expansion is not None
