@@ -36,6 +36,7 @@ types: .venv/.installed-dev
 
 bench: .venv/.installed
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/alignment.py
 
 clean:
 	rm -rf .venv demo build dist .numba_cache .pytest_cache .ruff_cache .hypothesis

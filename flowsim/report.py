@@ -27,6 +27,8 @@ _LONGEST_FRACTION = 24
 #: A loss below this part of the initial one is rounding of a zero limit.
 _ZERO = 1e-20
 _SHOWN_PLATEAUS = 12
+#: Vectors of more entries than this are not written out.
+_SHOWN_ENTRIES = 4
 
 
 class Milestone(NamedTuple):
@@ -63,10 +65,11 @@ def summary(solution: Solution) -> str:
         [system_label(solution), _settings_label(solution)],
         _outcome(solution),
         ["What happened when", *_milestone_table(solution)],
+        ["Early alignment", *_alignment_lines(solution)],
         ["Events", *_event_counts(solution)],
         ["Audit (relative errors; rounding is 2e-16)", *_audit(solution)],
     ]
-    return "\n\n".join("\n".join(lines) for lines in sections)
+    return "\n\n".join("\n".join(lines) for lines in sections if len(lines) > 1)
 
 
 def system_label(solution: Solution) -> str:
@@ -196,8 +199,32 @@ def _alignment_label(solution: Solution) -> str:
     label = f"early alignment ends: {np.sum(alignment.alive)} alive"
     angles = alignment.angle[np.isfinite(alignment.angle)]
     if len(angles):
-        label += f", half of them within {np.degrees(np.median(angles)):.3g}° of their field"
+        median = np.degrees(np.median(angles))
+        label += f", half of them within {median:.3g}° of their extremal vector"
     return label
+
+
+def _alignment_lines(solution: Solution) -> list[str]:
+    """Return what the closed form says of the early alignment, beside what was measured."""
+    alignment = solution.alignment
+    lines = []
+    if np.isfinite(alignment.predicted_time):
+        parts = "" if alignment.epsilon == 1.0 else f"{alignment.epsilon:g} "
+        lines.append(
+            f"  Predicted end  {parts}ln(1/λ)/max‖D‖ = {alignment.predicted_time:.6g}, "
+            f"measured {alignment.end_time:.6g}"
+        )
+    moved = alignment.frozen_angle[np.isfinite(alignment.frozen_angle)]
+    if len(moved):
+        largest = np.degrees(np.max(moved))
+        lines.append(f"  Coupling       has turned no neuron by more than {largest:.3g}° by then")
+    for i, vector in enumerate(alignment.vectors):
+        count = int(np.sum(alignment.extremal == i))
+        D = ", ".join(f"{x:.6g}" for x in vector.D)
+        D = f"D = ({D}), " if len(vector.D) <= _SHOWN_ENTRIES else ""
+        lines.append(f"  {count:>7} neurons to {D}‖D‖ = {vector.norm:.6g}")
+    nowhere = int(np.sum(alignment.extremal < 0))
+    return [*lines, f"  {nowhere:>7} neurons die or rest"] if lines else lines
 
 
 def _milestone_table(solution: Solution) -> list[str]:

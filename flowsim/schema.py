@@ -14,13 +14,15 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from flowsim.alignment.extremal import ExtremalVectors, vectors_at
+from flowsim.cells import Cells
 from flowsim.data import Dataset
 from flowsim.events import EVENT_KINDS, FATES, Events
 from flowsim.network import TwoLayerReLU
 from flowsim.solution import Alignment, Final, History, Solution, States
 
 #: Raised by one whenever a reader of the previous layout would misread a file.
-FORMAT = 1
+FORMAT = 2
 
 Attribute = str | int | float | np.ndarray
 Table = TypeVar("Table", Events, History, States)
@@ -96,8 +98,24 @@ _TABLES = MappingProxyType({"events": EVENTS, "history": HISTORY, "states": STAT
 ALIGNMENT = {
     "end_time": Spec((), "end of the early alignment phase; nan if it has not ended"),
     "threshold": Spec((), "relative departure of the residual from y that ends the phase"),
-    "angle": Spec(("neuron",), "angle between w_j and the line of D_j at the end time", "radian"),
+    "epsilon": Spec((), "part of ln(1/scale) of the predicted time and of the other definitions"),
+    "predicted_time": Spec((), "epsilon ln(1/scale) / rate"),
+    "rate": Spec((), "largest norm of the extremal vectors that neurons grow along"),
     "alive": Spec(("neuron",), "whether the neuron was alive at the end time", None),
+    "extremal": Spec(
+        ("neuron",), "extremal vector that the neuron tends to while r = y, -1 for none", None
+    ),
+    "angle": Spec(("neuron",), "angle between w_j and that vector's at the end time", "radian"),
+    "frozen_angle": Spec(
+        ("neuron",), "angle between w_j and where r = y has it at the end time", "radian"
+    ),
+}
+VECTORS = {
+    "D": Spec(("extremal_vector", "input"), "extremal vectors"),
+    "direction": Spec(("extremal_vector", "input"), "unit vectors w = +-D/|D|"),
+    "code": Spec(("extremal_vector", "hyperplane"), STATES["code"].long_name, None),
+    "pattern": Spec(("extremal_vector", "sample"), "activation codes: -1 off, 0 slide, 1 on", None),
+    "multipliers": Spec(("extremal_vector", "sample"), "coefficients of sliding samples"),
 }
 FINAL = {
     "t": Spec((), "time of the final state"),
@@ -145,7 +163,10 @@ def groups_of(solution: Solution) -> dict[str, Group]:
         "data": _data_group(solution.data),
         "initial": _network_group(solution.initial),
         **{name: _table_group(getattr(solution, name), _TABLES[name]) for name in _TABLES},
-        "alignment": Group(_variables(alignment, ALIGNMENT), {"definition": alignment.definition}),
+        "alignment": Group(
+            _variables(alignment, ALIGNMENT) | _vector_variables(alignment.vectors, solution.data),
+            {"definition": alignment.definition},
+        ),
         "final": Group(
             _variables(final, FINAL),
             {
@@ -169,9 +190,10 @@ def solution_of(groups: dict[str, Group]) -> Solution:
     root = groups[""].attrs
     data = _dataset(groups["data"])
     alignment, final = groups["alignment"], groups["final"]
+    initial = _network(groups["initial"])
     return Solution(
         data=data,
-        initial=_network(groups["initial"]),
+        initial=initial,
         settings=_with_prefix(root, "settings_"),
         status=str(root["status"]),
         message=str(root["message"]),
@@ -179,7 +201,9 @@ def solution_of(groups: dict[str, Group]) -> Solution:
         history=_table(groups["history"], History),
         states=_table(groups["states"], States),
         alignment=Alignment(
-            **_values(alignment, ALIGNMENT), definition=str(alignment.attrs["definition"])
+            **_values(alignment, ALIGNMENT),
+            definition=str(alignment.attrs["definition"]),
+            vectors=_vectors(alignment, data, initial, str(root["settings_loss"])),
         ),
         final=Final(
             **_values(final, FINAL),
@@ -208,6 +232,23 @@ def _variable(values: Any, spec: Spec) -> Variable:
 
 def _variables(source: Any, specs: dict[str, Spec]) -> dict[str, Variable]:
     return {name: _variable(getattr(source, name), spec) for name, spec in specs.items()}
+
+
+def _vector_variables(vectors: ExtremalVectors, data: Dataset) -> dict[str, Variable]:
+    widths = {"input": data.d, "sample": data.n, "hyperplane": len(data.normals)}
+    return {
+        name: _variable(
+            np.array([getattr(v, name) for v in vectors]).reshape(-1, widths[spec.dims[1]]), spec
+        )
+        for name, spec in VECTORS.items()
+    }
+
+
+def _vectors(group: Group, data: Dataset, net: TwoLayerReLU, loss: str) -> ExtremalVectors:
+    """Return the vectors of the stored directions: what follows from them is found again."""
+    cells = Cells.of(data, net.negative_slope, loss, np.zeros(data.n))
+    arrays = {name: group.variables[name].values for name in ("direction", "code")}
+    return vectors_at(cells, arrays["direction"], arrays["code"])
 
 
 def _values(group: Group, specs: dict[str, Spec]) -> dict[str, Any]:

@@ -8,6 +8,9 @@ from typing import Any, cast
 
 import numpy as np
 
+from flowsim.alignment.end import DEFINITIONS, EPSILON
+from flowsim.alignment.flow import AlignmentFlow, until
+from flowsim.alignment.phase import alignment_of, end_rule
 from flowsim.cells import Cells
 from flowsim.data import Dataset
 from flowsim.engines.piecewise import (
@@ -22,7 +25,7 @@ from flowsim.engines.piecewise import (
 from flowsim.events import ALIVE, Event, Events
 from flowsim.network import TwoLayerReLU
 from flowsim.provenance import provenance
-from flowsim.solution import Alignment, Final, History, RunError, Solution, States
+from flowsim.solution import Final, History, RunError, Solution, States
 from flowsim.state import State
 from flowsim.stationarity.classify import Verdict, classify
 from flowsim.stationarity.exact import exact_limit_loss
@@ -31,11 +34,6 @@ from flowsim.stationarity.exact import exact_limit_loss
 STATE_BYTES = 32 * 2**20
 #: A plateau is a local minimum of ||theta'||^2 this factor below its surroundings.
 PLATEAU_DEPTH = 100.0
-
-ALIGNMENT_DEFINITION = (
-    "first time t at which ||r(t) - y|| = threshold * ||y||; "
-    "angle is that between w_j and the line of D_j then"
-)
 
 
 def simulate(
@@ -47,7 +45,9 @@ def simulate(
     residual: str = "full",
     loss: str = "half_mean",
     stationary_rtol: float = 1e-11,
-    alignment_threshold: float = 1e-2,
+    alignment: str = "residual",
+    alignment_threshold: float = 1e-3,
+    alignment_epsilon: float | None = None,
     max_steps: int = 1_000_000,
     max_seconds: float = float("inf"),
     state_bytes: int = STATE_BYTES,
@@ -81,9 +81,14 @@ def simulate(
         The flow is at rest when every living neuron's ``||D_j||`` is below this times
         ``max_k |y_k| ||x_k||`` and the residual is at the least-squares residual of
         the occupied cells. 0 switches this stop off.
+    alignment : {"residual", "growth", "theory"}
+        What ends the early alignment phase: ``||r - y||`` first reaches `alignment_threshold`
+        times ``||y||``; some neuron has grown by the factor λ^(-epsilon); or the theory's
+        time, ``epsilon ln(1/λ) / max ||D||``. Sources: `flowsim.alignment.end.DEFINITIONS`.
     alignment_threshold : float
-        The early alignment phase ends when ``||r - y||`` first reaches this times
-        ``||y||``.
+        Of "residual".
+    alignment_epsilon : float, optional
+        Of the other two, and of the predicted time; 1 by default for "residual", else 1/4.
     max_steps, max_seconds : int, float
         Budgets; a run that exhausts one says so.
     state_bytes : int
@@ -112,6 +117,7 @@ def simulate(
     max_steps = _whole("max_steps", max_steps)
     state_bytes = _whole("state_bytes", state_bytes)
     _check(net, data, t1, rtol, residual, loss, stationary_rtol, alignment_threshold)
+    epsilon = _checked_epsilon(alignment, alignment_epsilon)
     _check_budgets(max_steps, max_seconds, state_bytes)
     cells = Cells.of(data, net.negative_slope, loss, net(data.X), float(rtol))
     settings: dict[str, Any] = {
@@ -121,7 +127,9 @@ def simulate(
         "loss": loss,
         "t1": float(t1),
         "stationary_rtol": float(stationary_rtol),
+        "alignment": alignment,
         "alignment_threshold": float(alignment_threshold),
+        "alignment_epsilon": epsilon,
         "max_steps": int(max_steps),
         "max_seconds": float(max_seconds),
         "state_bytes": int(state_bytes),
@@ -131,10 +139,12 @@ def simulate(
         float(np.ldexp(t1, cells.time_exponent)), stationary_rtol, max_steps, max_seconds
     )
     store = StateStore(state_bytes)
+    ends = until(net, data, loss=loss, record=False)
+    rule = end_rule(ends, settings, cells)
     # What overflows is found by its infinities and ends the run with a status.
     with np.errstate(over="ignore", invalid="ignore"):
-        record = integrate(integrator, limits, alignment_threshold, store, progress)
-        solution = _solution(net, data, settings, integrator, record, store)
+        record = integrate(integrator, limits, rule, store, progress)
+        solution = _solution(net, data, settings, integrator, record, store, ends)
     if throw and solution.failed:
         raise RunError(solution)
     return solution
@@ -180,6 +190,17 @@ def _check(
             )
 
 
+def _checked_epsilon(alignment: Any, epsilon: Any) -> float:
+    if alignment not in DEFINITIONS:
+        raise ValueError(
+            f"Argument `alignment` must be one of {', '.join(DEFINITIONS)}, but is {alignment!r}."
+        )
+    value = EPSILON[alignment] if epsilon is None else _number("alignment_epsilon", epsilon)
+    if not 0.0 < value <= 1.0:
+        raise ValueError(f"Argument `alignment_epsilon` must lie between 0 and 1, but is {value}.")
+    return value
+
+
 def _number(name: str, value: Any) -> float:
     """Return a real number as a float; text, None and arrays are no numbers."""
     if not isinstance(value, Number) or isinstance(value, complex):
@@ -219,6 +240,7 @@ def _solution(
     integrator: Integrator,
     record: Record,
     store: StateStore,
+    ends: AlignmentFlow,
 ) -> Solution:
     cells = integrator.cells
     to_time = lambda s: np.ldexp(np.asarray(s), -cells.time_exponent)  # noqa: E731
@@ -238,8 +260,6 @@ def _solution(
     if record.status == "stationary":
         rows.append(Event(float(history.t[-1]), "stationary"))
     final = _final(net, data, integrator, record, history)
-    m = net.m
-    angle, alive = record.alignment_angle, record.alignment_alive
     return Solution(
         data=data,
         initial=net,
@@ -249,12 +269,8 @@ def _solution(
         events=Events.from_rows(rows),
         history=history,
         states=_states(store, cells),
-        alignment=Alignment(
-            end_time=float(to_time(record.alignment_time)),
-            threshold=settings["alignment_threshold"],
-            angle=np.full(m, np.nan) if angle is None else angle,
-            alive=np.zeros(m, dtype=bool) if alive is None else alive,
-            definition=ALIGNMENT_DEFINITION,
+        alignment=alignment_of(
+            ends, settings, float(to_time(record.alignment_time)), record.alignment_state
         ),
         final=final,
         audit=_audit(net, data, integrator, record, history, final, settings),

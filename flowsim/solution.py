@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from flowsim.alignment.end import Alignment as Alignment
 from flowsim.data import Dataset
 from flowsim.events import Events
 from flowsim.network import TwoLayerReLU
@@ -96,30 +97,6 @@ class States:
     fate: np.ndarray
     gap: np.ndarray
     gap_exponent: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class Alignment:
-    """The end of the early alignment phase.
-
-    Attributes
-    ----------
-    end_time : float
-        First time at which ``||r(t) - y|| = threshold * ||y||``; nan if never.
-    threshold : float
-    angle : (m,)
-        Angle in radians between ``w_j`` and the line of its field ``D_j`` at that
-        time; nan for neurons without one (dead, or ``D_j = 0``).
-    alive : (m,) bool
-        Whether the neuron was alive then.
-    definition : str
-    """
-
-    end_time: float
-    threshold: float
-    angle: np.ndarray
-    alive: np.ndarray
-    definition: str
 
 
 @dataclass(frozen=True, eq=False)

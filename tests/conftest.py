@@ -11,6 +11,10 @@ import os
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parent.parent
-_SOURCES = sorted((_ROOT / "flowsim" / "engines" / "piecewise").glob("*.py"))
+_SOURCES = sorted(
+    path
+    for path in (_ROOT / "flowsim").rglob("*.py")
+    if "njit" in path.read_text("utf-8") or "compiled" in path.read_text("utf-8")
+)
 _KEY = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdigest()[:16]
 os.environ["NUMBA_CACHE_DIR"] = str(_ROOT / ".numba_cache" / _KEY)

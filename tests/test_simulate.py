@@ -171,19 +171,6 @@ def test_plateaus_are_found_between_the_drops():
     assert run.loss(t) == pytest.approx(0.25, abs=1e-6)
 
 
-def test_the_alignment_angles_are_those_to_the_extremal_direction(sol):
-    """All living neurons point at D of the all-active cell, at 111.18134950 degrees."""
-    t = sol.alignment.end_time
-    net = sol.network(t)
-    angles = np.degrees(np.arctan2(net.W[:, 1], net.W[:, 0]))
-    r = sol.residual(t)
-    D = DATA.X.T @ r / 3
-    expected = np.abs(angles - np.degrees(np.arctan2(D[1], D[0])))
-    alive = sol.alignment.alive
-    assert np.linalg.norm(r - DATA.y) == pytest.approx(0.01 * np.linalg.norm(DATA.y), rel=1e-12)
-    np.testing.assert_allclose(np.degrees(sol.alignment.angle[alive]), expected[alive], atol=1e-9)
-
-
 def test_frozen_neurons_grow_beyond_the_float_range_at_their_rate():
     run = fs.simulate(NET, DATA, t1=3000.0, residual="frozen")
     grown = run.network(3000.0).log_norm - run.network(2000.0).log_norm

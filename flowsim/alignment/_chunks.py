@@ -18,9 +18,9 @@ from flowsim.selection import Selection, select
 from flowsim.state import State
 
 #: A chunk holds at most so many neurons, and so many activation codes.
-CHUNK, CHUNK_CODES = 4096, 2**22
+CHUNK, CHUNK_CODES = 512, 2**20
 #: Rows of a thread's log; a full one is emptied and the walk goes on.
-LOG_ROWS = 2**16
+LOG_ROWS = 2**14
 #: A neuron whose events pile up so often without progress in time is given up.
 STRIKES = 3
 
@@ -194,13 +194,15 @@ class _Chunk:
 
     def _result(self) -> Walked:
         s = self.neurons
-        codes, cell = np.unique(s.code, axis=0, return_inverse=True)
+        number: dict[bytes, int] = {}
+        cell = np.array([number.setdefault(code.tobytes(), len(number)) for code in s.code])
+        codes = np.frombuffer(b"".join(number), dtype=np.int8).reshape(len(number), -1)
         return Walked(
             z=s.z,
             real=s.real,
             whole=s.whole,
             stuck=self.stuck,
-            cell=cell.ravel(),
+            cell=cell,
             codes=codes,
             rows=np.concatenate([rows for rows, _ in self.drained]),
             times=np.concatenate([times for _, times in self.drained]),

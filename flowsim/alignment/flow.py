@@ -54,6 +54,8 @@ class AlignmentFlow:
         dead, or at rest where D = 0.
     limit_direction, limit_D : (V, d)
         Directions w in which settled neurons end, and D there; `limits` describes them.
+    grows : (m,) bool
+        Whether the neuron tends to grow as ``e^{|D| t}`` there, rather than to shrink or rest.
     angle : (m,)
         Angle in radians between w_j and its limit; nan without one.
     status, message : str
@@ -75,6 +77,7 @@ class AlignmentFlow:
     limit: np.ndarray
     limit_direction: np.ndarray
     limit_D: np.ndarray
+    grows: np.ndarray
     angle: np.ndarray
     status: str
     message: str
@@ -328,7 +331,8 @@ def _result(
         data=data, initial=net, loss=loss, t=t, network=network, fate=whole[:, walk.FATE],
         settled=settled, last_event=np.ldexp(walked.real[:, walk.TIME], -cells.time_exponent),
         changes=whole[:, walk.CHANGES], limit=limit, limit_direction=direction,
-        limit_D=np.ldexp(D, cells.time_exponent), angle=angle, status=status,
+        limit_D=np.ldexp(D, cells.time_exponent), grows=tends == motion.GROWS, angle=angle,
+        status=status,
         message=_message(status, stuck, t),
         audit={"cell_violation": violation, "invariant_drift": drift},
         recorded=record, _cells=cells, _walked=walked,

@@ -32,7 +32,7 @@ PATTERN, DEATH, SIGN_CHANGE = (kind_code(k) for k in ("pattern", "death", "sign_
 #: Columns of `Neurons.real` and `Neurons.whole`, rows of the scratch arrays, columns of a log.
 GAP, TIME = range(2)
 SIGN, BALANCE, EXPONENT, GAP_EXPONENT, FATE, STATUS, PLANE, IDLE, CHANGES = range(9)
-MARGIN, SLOPE, BETA, SIDE = range(4)
+SIDE, MARGIN, SLOPE, BETA = range(4)
 HELD, FIELD = range(2)
 LOG_COLUMNS = ("neuron", "kind", "plane", "before", "after")
 
@@ -89,9 +89,13 @@ def walk(plan, t, neurons, out, record, work):  # pragma: no cover - compiled
 
     Every neuron stops at its last event at or before `t`. Returns whether the log is full.
     """
-    # Arrays leave their tuples once, outside the loop: each access counts references.
+    # Arrays leave their tuples, and rows their arrays, once: each access counts references.
     whole, count, rows = neurons.whole, out.count, out.time.shape[0]
-    lines, vectors, slides = work.lines, work.vectors, work.counts
+    normals, gram, q, on = plan.normals, plan.gram, plan.q, plan.on
+    tie, dies, slides = plan.tie, plan.dies, work.counts
+    side, margin = work.lines[SIDE], work.lines[MARGIN]
+    slope, beta = work.lines[SLOPE], work.lines[BETA]
+    held, field = work.vectors[HELD], work.vectors[FIELD]
     for j in range(whole.shape[0]):
         if whole[j, STATUS] == FULL:
             whole[j, STATUS] = GOING
@@ -104,19 +108,17 @@ def walk(plan, t, neurons, out, record, work):  # pragma: no cover - compiled
             if record and count[0] + z.shape[0] + 2 > rows:
                 k[STATUS] = FULL
                 return True
-            rank, beta, D = 0, SLOPE, HELD
             if slides[0] > 0:
-                rank, beta, D = _project(plan, z, work), BETA, FIELD
-            plane, turns = _arrive(
-                plan.tie, t, z, k, real, rank, lines[SIDE], lines[MARGIN], lines[beta], vectors[D]
-            )
+                rank = _project(plan, z, work)
+                plane, turns = _arrive(tie, t, z, k, real, rank, side, margin, beta, field)
+            else:
+                plane, turns = _arrive(tie, t, z, k, real, 0, side, margin, slope, held)
             if turns:
                 _turn(plan, neurons, j, out, record, work)
             elif plane >= 0:
                 if slides[0] > 0 or not _cross(
-                    plan.normals, plan.gram, plan.q, plan.on, plan.single, plan.tie, plan.dies,
-                    plane, k, code, lines, vectors, slides,
-                ):  # fmt: skip
+                    normals, gram, q, on, tie, dies, plane, k, code, side, slope, held, slides
+                ):
                     _switch(plan, neurons, j, plane, out, record, work)
                 elif record:
                     _write(out, j, real[TIME], PATTERN, plane, -code[plane], code[plane])
@@ -227,8 +229,10 @@ def _arrive(  # pragma: no cover - compiled
     reached = _move(tie, z, k, q, a, gap, side, margin, beta, D)
     if origin:
         z[1:] = 0.0
-    w = norm(z[1:])
-    at_origin = w <= TOUCH * np.sqrt(w * w + z[0] ** 2)
+    w = 0.0
+    for i in range(D.shape[0]):
+        w += z[1 + i] ** 2
+    at_origin = w <= TOUCH**2 * (w + z[0] ** 2)
     if not turns and (reached > 1 or at_origin or k[IDLE] > 4 * side.shape[0] + 100):
         k[STATUS] = ASKS
         return -1, False
@@ -342,7 +346,7 @@ def _turn(plan, neurons, j, out, record, work):  # pragma: no cover - compiled
 
 @compiled
 def _cross(  # pragma: no cover - compiled
-    normals, gram, q, on, single, tie, dies, plane, k, code, lines, vectors, counts
+    normals, gram, q, on, tie, dies, plane, k, code, side, slope, held, counts
 ):
     """Take a neuron without slides across a hyperplane; return whether it crosses alive."""
     came = code[plane]
@@ -350,25 +354,26 @@ def _cross(  # pragma: no cover - compiled
     if dies and counts[1] == on[here, plane]:
         return False
     sign = k[SIGN]
-    base = lines[SLOPE, plane] - sign * q[here, plane]
-    plus, minus = base + sign * q[1, plane], base + sign * q[0, plane]
-    if switching.select_one(plus, minus, tie, came) != -came:
+    base = slope[plane] - sign * q[here, plane]
+    if (
+        switching.select_one(base + sign * q[1, plane], base + sign * q[0, plane], tie, came)
+        != -came
+    ):
         return False
     counts[1] += on[there, plane] - on[here, plane]
     code[plane] = -came
-    lines[SIDE, plane] = -came
+    side[plane] = -came
     k[CHANGES] += 1
-    change = sign * (q[there, plane] - q[here, plane])
-    _add_field(normals, gram, plane, change, lines, vectors)
+    _add_field(normals, gram, plane, sign * (q[there, plane] - q[here, plane]), slope, held)
     return True
 
 
 @compiled
-def _add_field(normals, gram, g, change, lines, vectors):  # pragma: no cover - compiled
+def _add_field(normals, gram, g, change, slope, held):  # pragma: no cover - compiled
     """Add ``change nu_g`` to D."""
     for i in range(normals.shape[0]):
-        vectors[HELD, i] += change * normals[i, g]
-    switching.add_gram_row(normals, gram, g, change, lines[SLOPE])
+        held[i] += change * normals[i, g]
+    switching.add_gram_row(normals, gram, g, change, slope)
 
 
 @compiled
@@ -412,7 +417,7 @@ def _recode(plan, neurons, j, g, new, out, record, work):  # pragma: no cover - 
     if new != 0:
         change += sign * plan.q[int(new > 0), g]
         work.counts[1] += plan.on[int(new > 0), g]
-    _add_field(plan.normals, plan.gram, g, change, work.lines, work.vectors)
+    _add_field(plan.normals, plan.gram, g, change, work.lines[SLOPE], work.vectors[HELD])
     code[g] = new
     work.lines[SIDE, g] = new
     neurons.whole[j, CHANGES] += 1

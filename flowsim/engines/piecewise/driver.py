@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from flowsim.engines.piecewise import expansion
+from flowsim.alignment.end import EndRule
+from flowsim.engines.piecewise.alignment_watch import AlignmentWatch
 from flowsim.engines.piecewise.integrator import Expansion, Integrator
 from flowsim.events import ALIVE, Event
 from flowsim.state import State
@@ -82,20 +83,20 @@ class Record:
     rows: list[Event] = field(default_factory=list)
     status: str = ""
     alignment_time: float = float("nan")
-    alignment_angle: np.ndarray | None = None
-    alignment_alive: np.ndarray | None = None
+    alignment_state: State | None = None
     dissipation: float = 0.0
 
 
 def integrate(
     integrator: Integrator,
     limits: Limits,
-    threshold: float,
+    rule: EndRule,
     store: StateStore,
     report: Callable[[Progress], None] | None = None,
 ) -> Record:
     """Integrate until a stop condition holds; always says which."""
     record = Record(rows=integrator.start())
+    watch = AlignmentWatch(rule, integrator)
     began = reported = clock.monotonic()
     idle = 0
     patience = ZENO_PER_NEURON * len(integrator.state.z) + 100
@@ -126,8 +127,10 @@ def integrate(
         if np.isinf(tau):  # nothing moves and nothing ever will
             record.status = "stationary"
             break
-        if np.isnan(record.alignment_time) and not integrator.frozen:
-            _watch_alignment(record, integrator, e, tau, threshold)
+        if watch.waits and (x := watch.end_within(integrator, e, tau)) is not None:
+            record.alignment_time = integrator.time + x
+            record.alignment_state = integrator.moved(e, x)
+            record.rows.append(Event(record.alignment_time, "alignment_end"))
         before = integrator.time
         integrator.advance(e, tau)
         if limits.t1 - integrator.time - integrator.tail <= 4e-16 * integrator.time:
@@ -230,32 +233,3 @@ def _progress(record: Record, integrator: Integrator) -> Progress:
         rate=float(np.ldexp(record.rate[-1], cells.time_exponent)),
         alive=record.alive[-1],
     )
-
-
-def _watch_alignment(
-    record: Record, integrator: Integrator, e: Expansion, tau: float, threshold: float
-) -> None:
-    if not np.any(integrator.cells.y):
-        return
-    x = integrator.departure(e, tau, threshold)
-    if x is None:
-        return
-    state, cells = integrator.state.copy(), integrator.cells
-    groups = integrator.groups
-    expansion.advance(
-        x / e.unit, e.active, e.start, e.members, state.z, state.exponent, e.first, e.A, e.W,
-        groups.projected, groups.projector, state.balance, state.gap, state.gap_exponent,
-        state.sign,
-    )  # fmt: skip
-    view = Snapshot(
-        cells, state.z, state.mass, state.sign, state.balance == 0, state.code, state.fate,
-        e.residual(x),
-    )  # fmt: skip
-    D, w = view.fields(view.r), state.z[:, 1:]
-    along = np.abs(np.einsum("ij,ij->i", w, D))
-    across = np.sqrt(np.maximum(np.sum(w**2, axis=1) * np.sum(D**2, axis=1) - along**2, 0.0))
-    moving = (state.fate == ALIVE) & (along + across > 0.0)
-    record.alignment_time = integrator.time + x
-    record.alignment_angle = np.where(moving, np.arctan2(across, along), np.nan)
-    record.alignment_alive = state.fate == ALIVE
-    record.rows.append(Event(record.alignment_time, "alignment_end"))

@@ -262,14 +262,24 @@ class Integrator:
         block = e.members[e.start[q] : e.start[q + 1]].copy()
         return high, Cause("dependent", block, selection=selection)
 
-    def advance(self, e: Expansion, tau: float) -> None:
-        """Move every neuron and the clock by `tau`."""
-        state, groups = self.state, self.groups
-        drift = expansion.advance(
+    def _move(self, state: State, e: Expansion, tau: float) -> float:
+        """Move the neurons of `state` by `tau`; return the largest correction it took."""
+        groups = self.groups
+        return expansion.advance(
             tau / e.unit, e.active, e.start, e.members, state.z, state.exponent, e.first, e.A, e.W,
             groups.projected, groups.projector, state.balance, state.gap, state.gap_exponent,
             state.sign,
         )  # fmt: skip
+
+    def moved(self, e: Expansion, tau: float) -> State:
+        """Return what the present state will be after `tau`, if no event lies between."""
+        state = self.state.copy()
+        self._move(state, e, tau)
+        return state
+
+    def advance(self, e: Expansion, tau: float) -> None:
+        """Move every neuron and the clock by `tau`."""
+        drift = self._move(self.state, e, tau)
         self.drift = max(self.drift, drift)
         # Neumaier's sum: many tiny steps on a long run must not blur event times.
         total = self.time + tau
@@ -373,20 +383,3 @@ class Integrator:
             Event(self.time, "pattern", j, int(k), int(old[k]), int(new[k]))
             for k in np.flatnonzero(old != new)
         ]
-
-    def departure(self, e: Expansion, tau: float, threshold: float) -> float | None:
-        """Return the first time in the step at which ``||r - y|| = threshold ||y||``."""
-        y = self.cells.y
-        limit = threshold * np.linalg.norm(y)
-
-        def excess(x: float) -> float:
-            return float(np.linalg.norm(e.residual(x) - y) - limit)
-
-        if excess(0.0) >= 0.0:
-            return 0.0
-        if excess(tau) < 0.0:
-            return None
-        low, high = 0.0, tau
-        while low < (mid := 0.5 * (low + high)) < high:
-            low, high = (mid, high) if excess(mid) < 0.0 else (low, mid)
-        return high

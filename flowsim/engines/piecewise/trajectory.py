@@ -8,7 +8,6 @@ import numpy as np
 
 from flowsim.cells import TOUCH, Cells
 from flowsim.data import Dataset
-from flowsim.engines.piecewise import expansion
 from flowsim.engines.piecewise.integrator import Expansion, Integrator
 from flowsim.network import TwoLayerReLU
 from flowsim.state import State
@@ -43,14 +42,9 @@ class Trajectory:
         s = float(np.ldexp(t, self.cells.time_exponent))
         integrator = self._at(s)
         tau = s - integrator.time - integrator.tail
-        state = integrator.state.copy()
+        state = integrator.state
         if s > integrator.time and self._expansion is not None:
-            e, groups = self._expansion, integrator.groups
-            expansion.advance(
-                tau / e.unit, e.active, e.start, e.members, state.z, state.exponent, e.first,
-                e.A, e.W, groups.projected, groups.projector, state.balance, state.gap,
-                state.gap_exponent, state.sign,
-            )  # fmt: skip
+            state = integrator.moved(self._expansion, tau)
         return state.network(self.initial, self.cells)
 
     def pattern(self, t: float) -> np.ndarray:

@@ -1,0 +1,151 @@
+"""The end of the early alignment phase, under each of the definitions in use.
+
+There is no one definition: the phase has no sharp end for a finite scale λ. All of them agree
+to leading order as λ → 0, where with ``R = max |D|`` over the extremal vectors that living
+neurons grow along, neurons of size λ reach order one at ``t = ln(1/λ)/R`` (derivations/
+growth_and_death.py).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from flowsim.network import TwoLayerReLU
+
+if TYPE_CHECKING:
+    from flowsim.alignment.extremal import ExtremalVectors
+    from flowsim.alignment.flow import AlignmentFlow
+
+#: The definitions of the end of the phase.
+DEFINITIONS = MappingProxyType(
+    {
+        "residual": "first time t at which ||r(t) - y|| = threshold * ||y||: until then the "
+        "residual is y up to that part, and neurons do not feel each other (the assumption of "
+        "Maennel, Bousquet & Gelly, arXiv 1803.08367, made quantitative)",
+        "growth": "first time t at which some neuron has grown by the factor λ^(-epsilon), the "
+        "bound that Boursier & Flammarion, arXiv 2401.10791, theorem 1, keep during the phase",
+        "theory": "t = epsilon ln(1/λ) / max ||D||, the time that Boursier & Flammarion, arXiv "
+        "2401.10791, theorem 1, state",
+    }
+)
+#: The part of ln(1/λ) that neurons grow by, unless it is given.
+EPSILON = MappingProxyType({"residual": 1.0, "growth": 0.25, "theory": 0.25})
+
+
+@dataclass(frozen=True)
+class EndRule:
+    """When the phase is over, in scaled time.
+
+    Attributes
+    ----------
+    definition : str
+        A key of `DEFINITIONS`.
+    threshold : float
+        Of "residual": ``||r - y|| / ||y||``.
+    log_growth : float
+        Of "growth": ln of the factor.
+    time : float
+        Of "theory".
+    """
+
+    definition: str
+    threshold: float
+    log_growth: float
+    time: float
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """The end of the early alignment phase, and where its neurons were going.
+
+    Attributes
+    ----------
+    end_time : float
+        nan if the run has not reached it.
+    definition : str
+        A key of `flowsim.alignment.end.DEFINITIONS`, which has the texts and the sources.
+    threshold, epsilon : float
+        The parameters of the definitions.
+    predicted_time : float
+        ``epsilon ln(1/λ) / rate``; nan for λ >= 1 or where no neuron grows.
+    rate : float
+        ``max ||D||`` over the extremal vectors that neurons of this network grow along while
+        r = y; nan if there is none.
+    alive : (m,) bool
+        Whether the neuron was alive at the end time.
+    extremal : (m,) int64
+        Which of `vectors` the neuron tends to while r = y; -1 for none (it dies, or rests).
+    angle : (m,)
+        Angle in radians at the end time between ``w_j`` and that vector's direction; nan
+        without one, or for dead neurons.
+    frozen_angle : (m,)
+        Angle in radians between ``w_j`` and where the closed form (r = y throughout) has it at
+        the end time: what the coupling of the neurons has done; nan for dead neurons.
+    vectors : ExtremalVectors
+        The extremal vectors that living neurons tend to while r = y.
+    """
+
+    end_time: float
+    definition: str
+    threshold: float
+    epsilon: float
+    predicted_time: float
+    rate: float
+    alive: np.ndarray
+    extremal: np.ndarray
+    angle: np.ndarray
+    frozen_angle: np.ndarray
+    vectors: ExtremalVectors
+
+    @property
+    def dead_fraction(self) -> float:
+        """Share of neurons that are not alive at the end time; nan if it was not reached."""
+        return float(np.mean(~self.alive)) if np.isfinite(self.end_time) else float("nan")
+
+
+def log_scale(net: TwoLayerReLU) -> float:
+    """Return ln λ of an initialisation.
+
+    Its own record of λ if it has one; else that of ``w_j ~ N(0, λ²/m I)`` with the same
+    ``sum_j |w_j|² = λ² d``. -inf for a zero network.
+    """
+    known = net.metadata.get("log10_scale")
+    if known is not None:
+        return float(known) * math.log(10.0)
+    share = np.linalg.norm(net.direction[:, 1:], axis=1)
+    with np.errstate(divide="ignore"):
+        logs = 2.0 * (net.log_norm + np.log(share))
+    top = float(np.max(logs))
+    if top == -np.inf:
+        return top
+    return 0.5 * (top + math.log(float(np.sum(np.exp(logs - top))) / net.d))
+
+
+def growth_rate(ends: AlignmentFlow) -> float:
+    """Return max |D| over the limits along which neurons grow; nan if there is none."""
+    tends = ends.limit[ends.limit >= 0]
+    grows = ends.grows[ends.limit >= 0]
+    rates = np.linalg.norm(ends.limit_D, axis=1)[tends[grows]]
+    return float(rates.max()) if len(rates) else float("nan")
+
+
+def predicted_time(net: TwoLayerReLU, rate: float, epsilon: float) -> float:
+    """Return ``epsilon ln(1/λ) / rate``; nan for λ >= 1, and where the rate is."""
+    log_inverse = -log_scale(net)
+    return epsilon * log_inverse / rate if log_inverse > 0.0 else float("nan")
+
+
+def angles(w: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Return the angles in radians between the rows of two arrays; nan where one is zero.
+
+    ``2 atan2(|u - v|, |u + v|)`` of the unit vectors, which is accurate at every angle.
+    """
+    with np.errstate(invalid="ignore"):
+        u = w / np.linalg.norm(w, axis=1)[:, None]
+        v = target / np.linalg.norm(target, axis=1)[:, None]
+    return 2.0 * np.arctan2(np.linalg.norm(u - v, axis=1), np.linalg.norm(u + v, axis=1))

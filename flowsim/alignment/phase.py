@@ -1,0 +1,81 @@
+"""The alignment phase of one run: its end rule before it, and what came of it after."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from flowsim.alignment.end import (
+    Alignment,
+    EndRule,
+    angles,
+    growth_rate,
+    log_scale,
+    predicted_time,
+)
+from flowsim.alignment.flow import AlignmentFlow, flow
+from flowsim.cells import Cells
+from flowsim.events import ALIVE
+from flowsim.state import State
+
+
+def end_rule(ends: AlignmentFlow, settings: dict[str, Any], cells: Cells) -> EndRule:
+    """Return the rule of a run's `settings` in scaled time.
+
+    Parameters
+    ----------
+    ends : AlignmentFlow
+        Where the closed form takes the run's initialisation.
+    settings : dict
+        Of `simulate`: alignment, alignment_threshold, alignment_epsilon.
+
+    Raises
+    ------
+    ValueError
+        If the definition needs λ < 1 and it is not.
+    """
+    definition, epsilon = settings["alignment"], settings["alignment_epsilon"]
+    log_inverse = -log_scale(ends.initial)
+    if definition != "residual" and not log_inverse > 0.0:
+        raise ValueError(
+            f'Argument `alignment` must be "residual" for a scale of 1 or more, but is '
+            f"{definition!r}."
+        )
+    predicted = predicted_time(ends.initial, growth_rate(ends), epsilon)
+    return EndRule(
+        definition,
+        settings["alignment_threshold"],
+        epsilon * log_inverse,
+        float(np.ldexp(predicted, cells.time_exponent)),
+    )
+
+
+def alignment_of(
+    ends: AlignmentFlow, settings: dict[str, Any], end_time: float, state: State | None
+) -> Alignment:
+    """Return the phase's end: `state` at `end_time` beside the closed form's."""
+    net, m = ends.initial, ends.network.m
+    nothing = np.full(m, np.nan)
+    alive, angle, frozen_angle = np.zeros(m, dtype=bool), nothing, nothing
+    if state is not None:
+        alive, w = state.fate == ALIVE, state.z[:, 1:]
+        there = flow(net, ends.data, end_time, loss=ends.loss, record=False)
+        frozen_angle = np.where(alive, angles(w, there.direction), np.nan)
+        target = np.full((m, net.d), np.nan)
+        target[ends.limit >= 0] = ends.limit_direction[ends.limit[ends.limit >= 0]]
+        angle = np.where(alive, angles(w, target), np.nan)
+    rate, epsilon = growth_rate(ends), settings["alignment_epsilon"]
+    return Alignment(
+        end_time=end_time,
+        definition=settings["alignment"],
+        threshold=settings["alignment_threshold"],
+        epsilon=epsilon,
+        predicted_time=predicted_time(net, rate, epsilon),
+        rate=rate,
+        alive=alive,
+        extremal=ends.limit,
+        angle=angle,
+        frozen_angle=frozen_angle,
+        vectors=ends.limits,
+    )

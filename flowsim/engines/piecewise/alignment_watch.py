@@ -1,0 +1,75 @@
+"""Watch a run for the end of its early alignment phase, located inside the step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from flowsim.alignment.end import EndRule
+from flowsim.engines.piecewise.integrator import Expansion, Integrator
+from flowsim.events import ALIVE
+from flowsim.state import State
+
+
+class AlignmentWatch:
+    """Look, step after step, whether the phase ends under `rule`."""
+
+    def __init__(self, rule: EndRule, integrator: Integrator) -> None:
+        self.rule = rule
+        # With zero labels there is no alignment, and a frozen residual never leaves y.
+        never = integrator.frozen and rule.definition == "residual"
+        self.waits = bool(np.any(integrator.cells.y)) and not never
+        self._start = _log_sizes(integrator.state)
+
+    def end_within(self, integrator: Integrator, e: Expansion, tau: float) -> float | None:
+        """Return when in a step of length `tau` the phase ends, if it does."""
+        excess = {
+            "residual": self._departure,
+            "growth": self._growth,
+            "theory": self._time,
+        }[self.rule.definition](integrator, e)
+        x = _first(excess, tau)
+        self.waits = x is None
+        return x
+
+    def _time(self, integrator: Integrator, e: Expansion) -> Callable[[float], float]:
+        return lambda x: integrator.time + x - self.rule.time
+
+    def _departure(self, integrator: Integrator, e: Expansion) -> Callable[[float], float]:
+        y = integrator.cells.y
+        limit = self.rule.threshold * np.linalg.norm(y)
+        return lambda x: float(np.linalg.norm(e.residual(x) - y) - limit)
+
+    def _growth(self, integrator: Integrator, e: Expansion) -> Callable[[float], float]:
+        goal = self.rule.log_growth
+        alive = integrator.state.fate == ALIVE
+        present = np.max((_log_sizes(integrator.state) - self._start)[alive], initial=-np.inf)
+        # A neuron grows at most at the rate |D_j|, which changes little in a step.
+        fastest = 2.0 * float(e.rates().max(initial=0.0))
+
+        def excess(x: float) -> float:
+            if present + fastest * x < goal:
+                return -1.0
+            grown = _log_sizes(integrator.moved(e, x)) - self._start
+            return float(np.max(grown[alive], initial=-np.inf) - goal)
+
+        return excess
+
+
+def _log_sizes(state: State) -> np.ndarray:
+    """Return ln |(a_j, w_j)|, -inf for a zero neuron."""
+    with np.errstate(divide="ignore"):
+        return np.log(np.linalg.norm(state.z, axis=1)) + state.exponent * np.log(2.0)
+
+
+def _first(excess: Callable[[float], float], tau: float) -> float | None:
+    """Return where in [0, tau] a quantity becomes nonnegative, to the last bit; None if not."""
+    if excess(0.0) >= 0.0:
+        return 0.0
+    if excess(tau) < 0.0:
+        return None
+    low, high = 0.0, tau
+    while low < (mid := 0.5 * (low + high)) < high:
+        low, high = (mid, high) if excess(mid) < 0.0 else (low, mid)
+    return high
