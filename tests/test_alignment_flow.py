@@ -236,7 +236,7 @@ def test_what_does_not_move_is_said_not_to():
     data = fs.Dataset([[1.0, 0.0], [0.0, 1.0]], [1.0, 0.0])
     W = [[-1.0, -1.0], [-1.0, 1.0], [0.0, 0.0], [1.0, 0.0]]
     end = fs.alignment.until(fs.TwoLayerReLU([1.0, 1.0, 0.0, 1.0], W), data)
-    assert [fs_fate for fs_fate in end.fate] == [1, 0, 3, 0]  # dead, at rest (D = 0), zero
+    assert end.fate.tolist() == [1, 0, 3, 0]  # dead, at rest (D = 0), zero
     assert end.limit.tolist() == [-1, -1, -1, 0]
     assert end.dead_fraction == 0.25
 

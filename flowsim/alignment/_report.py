@@ -1,0 +1,166 @@
+"""What an alignment flow says about itself in words: who goes where, how fast, until when."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from flowsim.alignment.end import growth_rate, predicted_time
+from flowsim.events import DEAD, FATES
+
+if TYPE_CHECKING:
+    from flowsim.alignment.flow import AlignmentFlow
+
+#: Rows of the table, patterns of samples, and dimensions of D that are written out.
+_ROWS, _SAMPLES, _ENTRIES = 20, 24, 3
+_HEADER: tuple[str, ...] = (
+    "pattern",
+    "D",
+    "‖D‖",
+    "angle",
+    "a",
+    "neurons",
+    "share",
+    "rate",
+    "ln growth",
+)
+#: Columns that hold numbers, which are aligned at the right.
+_NUMBERS = ("‖D‖", "angle", "neurons", "share", "rate", "ln growth")
+
+
+def summary(flow: AlignmentFlow) -> str:
+    """Return a report of an alignment flow to print.
+
+    Parameters
+    ----------
+    flow : AlignmentFlow
+
+    Returns
+    -------
+    str
+        The system; the table of the limits with how many neurons go there, their share, the
+        rate ``sign(a) w . D`` at which they grow in the end, and the median of the logarithm
+        of their growth so far; who is dead or undecided; the last event; and, for a known
+        scale, ``ln(1/lambda) / |D|max``, when the fastest of them are of size 1.
+    """
+    sections = [[_system(flow), flow.message], _destinations(flow), _times(flow)]
+    return "\n\n".join("\n".join(lines) for lines in sections)
+
+
+def pattern_text(codes: np.ndarray) -> str:
+    """Return activation codes as 1 on, 0 off, b on the boundary; counts if there are many."""
+    if len(codes) <= _SAMPLES:
+        return "".join("0b1"[code + 1] for code in codes)
+    on, off, sliding = (int(np.sum(codes == code)) for code in (1, -1, 0))
+    return f"{on} on, {off} off" + (f", {sliding} sliding" if sliding else "")
+
+
+def system(flow: AlignmentFlow) -> str:
+    """Return the data and the initialisation, as in a title."""
+    data, net = flow.data, flow.initial
+    parts = [f"{data.name} (n = {data.n}, d = {data.d})", f"m = {net.m}"]
+    parts += [str(net.metadata[key]) for key in ("kind",) if key in net.metadata]
+    if net.metadata.get("log10_scale") is not None:
+        parts.append(f"λ = {_power(float(net.metadata['log10_scale']))}")
+    if net.metadata.get("seed") is not None:
+        parts.append(f"seed {net.metadata['seed']}")
+    if net.negative_slope:
+        parts.append(f"leaky ReLU with slope {net.negative_slope:g}")
+    return ", ".join(parts)
+
+
+def _system(flow: AlignmentFlow) -> str:
+    factor = "1/n" if flow.loss == "mean" else "1/2n"
+    return f"{system(flow)}\nresidual frozen at y, loss ({factor}) Σ r²"
+
+
+def _destinations(flow: AlignmentFlow) -> list[str]:
+    counts = np.bincount(flow.limit[flow.limit >= 0], minlength=len(flow.limit_D))
+    order = np.argsort(-counts, kind="stable")
+    table = [dict(zip(_HEADER, _limit_row(flow, v), strict=True)) for v in order[:_ROWS]]
+    table += [_other_row(flow, name, who) for name, who in _others(flow)]
+    names = [name for name in _HEADER if any(row.get(name) for row in table)]
+    widths = {name: max(len(name), *(len(row.get(name, "")) for row in table)) for name in names}
+    lines = [_line({name: name for name in names}, widths)]
+    lines += [_line(row, widths) for row in table]
+    if len(counts) > _ROWS:
+        rest = order[_ROWS:]
+        lines.append(f"  and {counts[rest].sum()} neurons to {len(rest)} more limits")
+    return [f"Where the neurons go, at t = {flow.t:.8g}", *lines]
+
+
+def _line(row: dict[str, str], widths: dict[str, int]) -> str:
+    cells = [
+        f"{row.get(name, ''):>{width}}" if name in _NUMBERS else f"{row.get(name, ''):<{width}}"
+        for name, width in widths.items()
+    ]
+    return "  " + "  ".join(cells).rstrip()
+
+
+def _limit_row(flow: AlignmentFlow, v: int) -> list[str]:
+    who = flow.limit == v
+    D, w = flow.limit_D[v], flow.limit_direction[v]
+    signs = set(np.sign(flow.network.direction[who, 0]).astype(int)) - {0}
+    rates = _rates(flow)[who]
+    cell = flow._walked.cell[np.argmax(who)]  # the patterns of all neurons may fill the memory
+    growth = flow.log_growth[who]
+    return [
+        pattern_text(flow._cells.sample_codes(flow._walked.codes[cell])),
+        f"({', '.join(f'{x:.6g}' for x in D)})" if len(D) <= _ENTRIES else "",
+        f"{np.linalg.norm(D):.8g}",
+        f"{np.degrees(np.arctan2(w[1], w[0])) % 360.0:.4f}°" if len(w) == 2 else "",
+        {(1,): "> 0", (-1,): "< 0"}.get(tuple(signs), "both"),
+        str(who.sum()),
+        f"{np.mean(who):.1%}",
+        f"{np.median(rates):+.6g}",
+        f"{np.median(growth):+.4g}",
+    ]
+
+
+def _others(flow: AlignmentFlow) -> list[tuple[str, np.ndarray]]:
+    """Return neurons without a limit, by the reason why they have none."""
+    none = flow.limit < 0
+    groups = [("dead", flow.fate == DEAD)]
+    groups += [
+        (f"at rest ({FATES[fate]})", flow.fate == fate) for fate in range(DEAD + 1, len(FATES))
+    ]
+    alive = none & (flow.fate < DEAD)
+    groups += [("at rest, D = 0", alive & flow.settled), ("undecided", alive & ~flow.settled)]
+    return [(name, who) for name, who in groups if who.any()]
+
+
+def _other_row(flow: AlignmentFlow, name: str, who: np.ndarray) -> dict[str, str]:
+    growth = flow.log_growth[who & np.isfinite(flow.log_growth)]
+    return {
+        "pattern": name,
+        "neurons": str(who.sum()),
+        "share": f"{np.mean(who):.1%}",
+        "ln growth": f"{np.median(growth):+.4g}" if len(growth) else "",
+    }
+
+
+def _times(flow: AlignmentFlow) -> list[str]:
+    lines = [
+        f"Activation changes  {int(flow.changes.sum())}",
+        f"Last event          t = {flow.last_event.max():.8g}",
+    ]
+    rate = growth_rate(flow)
+    if np.isfinite(rate):
+        lines.append(f"‖D‖max              {rate:.8g}, the fastest growth among these limits")
+    end = predicted_time(flow.initial, rate, epsilon=1.0)
+    if np.isfinite(end):
+        lines.append(f"ln(1/λ)/‖D‖max      t = {end:.6g}, when its neurons are of size 1")
+    return lines
+
+
+def _rates(flow: AlignmentFlow) -> np.ndarray:
+    """Return (m,) ``sign(a_j) w . D`` in each neuron's limit; 0 without one."""
+    if not len(flow.limit_D):
+        return np.zeros(flow.network.m)
+    G = np.sum(flow.limit_direction * flow.limit_D, axis=1)
+    return np.where(flow.limit >= 0, np.sign(flow.network.direction[:, 0]) * G[flow.limit], 0.0)
+
+
+def _power(log10: float) -> str:
+    return f"10^{log10:.8g}" if abs(log10) > 300 else f"{10.0**log10:.3g}".replace("e-0", "e-")

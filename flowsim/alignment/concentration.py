@@ -1,0 +1,347 @@
+"""How far the fields of finite data are from the population's, over all directions at once.
+
+For a linear teacher ``y = beta*.x + noise`` with inputs symmetric under x -> -x, every neuron of
+the population has the same field at small scale, whatever its direction w:
+
+    D = E[sigma'(w.x) y x] = (1 + s)/2 Sigma beta*,    Sigma = E[x x^T], s the negative slope,
+
+since x and -x give the same y x on average and exactly one of them is on. n samples have a field
+for each cell, and Boursier & Flammarion (arXiv 2410.02348, theorem 3.1) bound
+
+    sup_w sup_{D in D_n(w)} |D - Sigma beta*/2|,
+
+and so the distance of all extremal vectors, by the order of ``sqrt(d log n / n)`` with high
+probability. The rate that measurements are compared with here is the exponent -1/2 of n at fixed
+d; the logarithm makes a fitted one slightly larger.
+
+D_n(w) on hyperplanes lies in the convex hull of the cells' fields there (or, where samples are
+dependent, in a box that `flowsim.alignment.extremal` allows), so that the sup is taken over cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import comb
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from flowsim import datasets
+from flowsim.alignment import arrangement
+from flowsim.cells import Cells
+from flowsim.data import Dataset
+
+if TYPE_CHECKING:
+    from flowsim.alignment._farthest import Fields
+
+#: Random starts of the search for a lower bound.
+_STARTS = 8
+#: Cells of hyperplanes in special position are enumerated up to about this many visits.
+_SPECIAL_VISITS = 300_000
+
+
+@dataclass(frozen=True, eq=False)
+class Deviation:
+    """The largest distance of the fields of one data set from the population's.
+
+    Attributes
+    ----------
+    lower, upper : float
+        ``sup_w |D_n(w) - D|`` lies between them; equal if all cells were visited.
+    complete : bool
+        Whether all cells were visited.
+    cells : int or None
+        How many there are, if they were.
+    D : (d,)
+        The field of a cell at the distance `lower`.
+    population : (d,)
+        The population's field.
+    extremal : float
+        The largest distance of a nonzero extremal vector; nan if there is none, or if they were
+        not enumerated.
+    zero : float
+        The distance of D = 0 if it is the field of a cell, such as one in which all samples are
+        off; else nan, likewise.
+    """
+
+    lower: float
+    upper: float
+    complete: bool
+    cells: int | None
+    D: np.ndarray
+    population: np.ndarray
+    extremal: float
+    zero: float
+
+
+@dataclass(frozen=True, eq=False)
+class Concentration:
+    """Deviations of random data sets of growing size.
+
+    Attributes
+    ----------
+    n, seed : (N,), (S,)
+        Sizes, and seeds of the data of each size.
+    lower, upper, extremal, zero : (N, S)
+        As in `Deviation`.
+    complete : (N, S) bool
+    exponent, exponent_error : float
+        Least-squares slope of ``log median_seed(lower)`` against ``log n`` with its standard
+        error; nan for fewer than two or three sizes.
+    """
+
+    n: np.ndarray
+    seed: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    extremal: np.ndarray
+    zero: np.ndarray
+    complete: np.ndarray
+    exponent: float
+    exponent_error: float
+    settings: dict[str, Any]
+    #: The exponent of n in the theorem's bound.
+    expected: ClassVar[float] = -0.5
+
+    def to_xarray(self) -> Any:
+        """Return an xarray Dataset with dimensions n and seed."""
+        import xarray as xr
+
+        names = ("lower", "upper", "extremal", "zero", "complete")
+        return xr.Dataset(
+            {name: (("n", "seed"), getattr(self, name)) for name in names},
+            coords={"n": self.n, "seed": self.seed},
+            attrs={
+                "exponent": self.exponent,
+                "exponent_error": self.exponent_error,
+                **self.settings,
+            },
+        )
+
+
+def concentration(
+    ns: Iterable[int] = (50, 100, 200, 400, 800),
+    *,
+    d: int = 2,
+    noise: float = 0.5,
+    seeds: Iterable[int] = range(10),
+    teacher: ArrayLike | None = None,
+    inputs: str = "gaussian",
+    negative_slope: float = 0.0,
+    method: str = "auto",
+    max_cells: int = 20_000_000,
+    budget: int = 20_000,
+    extremal: bool = True,
+) -> Concentration:
+    """Measure how the fields of linear-teacher data approach the population's as n grows.
+
+    Parameters
+    ----------
+    ns : iterable of int
+        Numbers of samples.
+    d, noise, teacher, inputs
+        The data, see `flowsim.datasets.linear_teacher`.
+    seeds : iterable of int
+        Seeds of the data; all are used for every n.
+    negative_slope, method, max_cells, budget, extremal
+        As for `deviation`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `linear_teacher` and `deviation` do, and if `ns` or `seeds` is empty.
+
+    References
+    ----------
+    Boursier & Flammarion, arXiv 2410.02348, theorem 3.1.
+    """
+    sizes, draws = [int(n) for n in ns], [int(seed) for seed in seeds]
+    for name, values in (("ns", sizes), ("seeds", draws)):
+        if not values:
+            raise ValueError(f"Argument `{name}` must have at least one entry, but it has none.")
+    found = [
+        [
+            deviation(
+                datasets.linear_teacher(n, d, noise, seed, inputs, teacher),
+                negative_slope=negative_slope,
+                method=method,
+                max_cells=max_cells,
+                budget=budget,
+                extremal=extremal,
+                seed=seed,
+            )
+            for seed in draws
+        ]
+        for n in sizes
+    ]
+    tables = {
+        name: np.array([[getattr(one, name) for one in row] for row in found])
+        for name in ("lower", "upper", "extremal", "zero", "complete")
+    }
+    exponent, error = fitted_exponent(sizes, np.median(tables["lower"], axis=1))
+    settings = {"d": d, "noise": noise, "inputs": inputs, "negative_slope": negative_slope}
+    return Concentration(
+        n=np.array(sizes), seed=np.array(draws), **tables,
+        exponent=exponent, exponent_error=error, settings=settings,
+    )  # fmt: skip
+
+
+def fitted_exponent(n: Sequence[int], values: np.ndarray) -> tuple[float, float]:
+    """Return the least-squares slope of log values against log n, and its standard error."""
+    x = np.log(np.asarray(n, dtype=float))
+    if len(set(n)) < 2 or not np.all(values > 0):
+        return float("nan"), float("nan")
+    x = x - x.mean()
+    slope = float(x @ np.log(values) / (x @ x))
+    rest = np.log(values) - np.mean(np.log(values)) - slope * x
+    if len(x) < 3:
+        return slope, float("nan")
+    return slope, float(np.sqrt(rest @ rest / (len(x) - 2) / (x @ x)))
+
+
+def deviation(
+    data: Dataset,
+    *,
+    covariance: ArrayLike | None = None,
+    negative_slope: float = 0.0,
+    method: str = "auto",
+    max_cells: int = 20_000_000,
+    budget: int = 20_000,
+    extremal: bool = True,
+    seed: int = 0,
+) -> Deviation:
+    """Compute ``sup_w |D_n(w) - (1 + s)/2 Sigma beta*|`` for data of a linear teacher.
+
+    Parameters
+    ----------
+    data : Dataset
+        With a teacher; its inputs' distribution must be symmetric under x -> -x.
+    covariance : array_like (d, d), optional
+        Sigma, by default the identity for Gaussian or symmetric inputs.
+    negative_slope : float
+        Slope s of the activation, in [0, 1).
+    method : {"auto", "enumerate", "bound"}
+        Visit all cells, which gives the sup up to rounding, or bound it: from below by the best
+        cell that great circles through random directions find, from above by subdividing cones of
+        directions, in which undecided samples count with at most half their size. "auto"
+        enumerates if `max_cells` allows. The bounds meet for d = 2 and for few samples; else the
+        upper one may be several times the lower one.
+    max_cells : int
+        The largest number of cells to visit.
+    budget : int
+        How many cones are bisected.
+    extremal : bool
+        Whether to enumerate the extremal vectors too, if no more than `max_cells` faces allow it.
+    seed : int
+        Seed of the search.
+
+    Raises
+    ------
+    TypeError
+        If `data` is not a Dataset.
+    ValueError
+        If the data have no teacher, the covariance is missing or has another shape, `method` is
+        not among its values, or there are more cells than `max_cells` and they must be visited.
+
+    References
+    ----------
+    Boursier & Flammarion, arXiv 2410.02348, theorem 3.1.
+    """
+    population = (1.0 + float(negative_slope)) / 2 * _moment(data, covariance)
+    if method not in ("auto", "enumerate", "bound"):
+        raise ValueError(
+            f"Argument `method` must be one of auto, enumerate, bound, but it is {method!r}."
+        )
+    from flowsim.alignment._farthest import Fields
+    from flowsim.alignment.extremal import checked_slope
+
+    cells = Cells.of(data, checked_slope(negative_slope), "half_mean", np.zeros(data.n))
+    exponent = cells.x_exponent + cells.y_exponent
+    goal = np.ldexp(population, -exponent)
+    basis = arrangement.row_space(cells.normals)
+    N = np.ascontiguousarray(cells.normals @ basis)
+    fields = Fields(N, *cells.sides(cells.y), goal @ basis)
+    outside = float(np.linalg.norm(goal - basis @ (basis.T @ goal)))
+
+    everything = None if method == "bound" else _enumerate(data, fields, max_cells)
+    if everything is None and method == "enumerate":
+        raise ValueError(
+            f"Argument `max_cells` must be at least {arrangement.cell_count(*N.shape)}, the number "
+            f'of cells of these data, but it is {max_cells}; method="bound" needs no enumeration.'
+        )
+    if everything is not None:
+        D, count = everything
+        lower = upper = fields.distance(D)
+    else:
+        D, count = fields.search(_STARTS, np.random.default_rng(seed)), None
+        D, upper = fields.upper(D, budget)
+        lower = fields.distance(D)
+    near, far = (float(np.ldexp(np.hypot(x, outside), exponent)) for x in (lower, upper))
+    values = _extremal(data, negative_slope, population, max_cells if extremal else 0)
+    D = np.ldexp(basis @ D, exponent)
+    return Deviation(near, far, everything is not None, count, D, population, *values)
+
+
+def _moment(data: Dataset, covariance: ArrayLike | None) -> np.ndarray:
+    """Return ``Sigma beta*``."""
+    if not isinstance(data, Dataset):
+        raise TypeError(
+            f"Argument `data` must be a flowsim.Dataset, but it is a {type(data).__name__}."
+        )
+    if data.teacher is None:
+        raise ValueError(
+            "Argument `data` must have a linear teacher, which the population's field depends on, "
+            f"but {data!r} has none."
+        )
+    if covariance is None:
+        if data.inputs is None:
+            raise ValueError(
+                "Argument `covariance` must be given for inputs of unknown distribution, but it is "
+                "None."
+            )
+        return data.teacher
+    matrix = np.asarray(covariance, dtype=np.float64)
+    if matrix.shape != (data.d, data.d):
+        raise ValueError(
+            f"Argument `covariance` must have shape ({data.d}, {data.d}), but it has "
+            f"{matrix.shape}."
+        )
+    return matrix @ data.teacher
+
+
+def _enumerate(data: Dataset, fields: Fields, max_cells: int) -> tuple[np.ndarray, int] | None:
+    """Return the farthest field and the number of cells; None if there are too many."""
+    G, r = fields.N.shape
+    if arrangement.cell_count(G, r) > max_cells:
+        return None
+    if r == 2:
+        return fields.at(fields.on_circle(*np.eye(2))), 2 * G
+    try:
+        sweep = arrangement.Sweep(fields.N, fields.plus, fields.minus)
+        return sweep.farthest(fields.target)
+    except arrangement.DegenerateError:
+        pass
+    if comb(G, r - 1) * 2 * 3 ** (r - 1) > _SPECIAL_VISITS:
+        return None
+    codes = arrangement.cells(data)
+    D = np.where(codes > 0, fields.plus, fields.minus) @ fields.N
+    return D[np.argmax(np.linalg.norm(D - fields.target, axis=1))], len(codes)
+
+
+def _extremal(
+    data: Dataset, slope: float, population: np.ndarray, max_faces: int
+) -> tuple[float, float]:
+    """Return the largest distances of nonzero extremal vectors and of the field 0 of a cell."""
+    from flowsim.alignment.extremal import extremal_vectors
+
+    try:
+        found = extremal_vectors(
+            data, negative_slope=slope, method="enumerate", max_faces=max_faces
+        )
+    except ValueError:  # more faces than that
+        return float("nan"), float("nan")
+    distances = [float(np.linalg.norm(v.D - population)) for v in found]
+    zero = float(np.linalg.norm(population)) if len(found.zero) else float("nan")
+    return max(distances, default=float("nan")), zero
