@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, cast
 
 import mpmath
 import numpy as np
@@ -157,7 +158,7 @@ def test_every_settled_neuron_ends_where_its_sign_is_attracted(seed):
     sign = np.where(end.network.direction[going, 0] < 0, -1, 1)
     moving = end.network.direction[going, 0] != 0  # where a = 0 it has no sign yet
     for j, s in zip(going[moving], sign[moving], strict=True):
-        role = end.limits[end.limit[j]].role
+        role = end.limits[int(end.limit[j])].role
         if data.d > 1:
             assert (role.attracts, role.grows) == (s, end.grows[j])
     assert end.audit["cell_violation"] <= 1e-13
@@ -258,14 +259,17 @@ def test_without_a_record_only_the_ends_are_known():
     [
         (lambda net: fs.alignment.flow(net, THREE, -1.0), "`t` must be finite and at least 0"),
         (lambda net: fs.alignment.flow(net, THREE, math.inf), "`t` must be finite"),
-        (lambda net: fs.alignment.flow(net, THREE, "1"), "`t` must be a real number"),
-        (lambda net: fs.alignment.flow(THREE, THREE, 1.0), "`net` must be a TwoLayerReLU"),
+        (lambda net: fs.alignment.flow(net, THREE, cast(Any, "1")), "`t` must be a real number"),
+        (
+            lambda net: fs.alignment.flow(cast(Any, THREE), THREE, 1.0),
+            "`net` must be a TwoLayerReLU",
+        ),
         (lambda net: fs.alignment.flow(net, net, 1.0), "`data` must be a Dataset"),
         (lambda net: fs.alignment.flow(net, fs.Dataset([[1.0]], [1.0]), 1.0), "dimension 1"),
         (lambda net: fs.alignment.until(net, THREE, angle=2.0), "`angle` must lie between"),
         (lambda net: fs.alignment.until(net, THREE, loss="mse"), "`loss` must be one of"),
     ],
 )
-def test_bad_arguments_are_named(call, match):
+def test_bad_arguments_are_named(call, match: str):
     with pytest.raises((ValueError, TypeError), match=match):
         call(fs.init.balanced(3, 2, 1e-3, seed=0))

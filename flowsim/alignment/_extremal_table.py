@@ -63,13 +63,13 @@ def _title(vectors: ExtremalVectors) -> str:
     zeros = len(vectors.zero)
     still = f"; {zeros} cell{'s' * (zeros != 1)} with D = 0" if zeros else ""
     share = vectors.dead_share
-    where = "" if share is None else f"; {share:.4f} of random neurons die or rest"
+    where = "" if np.isnan(share) else f"; {share:.4f} of random neurons die or rest"
     return f"{what}, {how}{still}{where}"
 
 
 def _row(v: ExtremalVector) -> list[str]:
     values = [str(x) for x in v.exact.D] if v.exact else [f"{x:.10g}" for x in v.D]
-    share = "" if v.share is None else f"{v.share:.4f} ± {v.share_error:.4f}"
+    share = "" if np.isnan(v.share) else f"{v.share:.4f} ± {v.share_error:.4f}"
     angle = "" if np.isnan(v.angle) else f"{v.angle:.8f}°"
     return [
         pattern(v), f"({', '.join(values)})", f"{v.norm:.10g}", angle, _role(v), _etas(v), share,

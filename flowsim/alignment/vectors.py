@@ -39,8 +39,9 @@ class ExtremalVector:
         choice of many where the hyperplanes are dependent.
     role : Role
         Which sign of a it attracts, and whether neurons grow there.
-    share, share_error : float or None
-        Fraction of random balanced neurons that end there, and its standard error.
+    share, share_error : float
+        Fraction of random balanced neurons that end there, and its standard error; nan if it
+        was not asked for.
     exact : ExactExtremal or None
         Exact values, with ``exact=True``.
     """
@@ -53,8 +54,8 @@ class ExtremalVector:
     code: np.ndarray
     multipliers: np.ndarray
     role: Role
-    share: float | None = None
-    share_error: float | None = None
+    share: float = float("nan")
+    share_error: float = float("nan")
     exact: ExactExtremal | None = None
 
     @property
@@ -83,7 +84,7 @@ class ExtremalVectors(Sequence[ExtremalVector]):
         all off, and others. Not found by sampling, and left out where all labels are zero.
     visited : int
         The number of faces visited, or of samples.
-    dead_share : float or None
+    dead_share : float
         Fraction of random balanced neurons that end in such cells or at their borders.
     """
 
@@ -92,7 +93,7 @@ class ExtremalVectors(Sequence[ExtremalVector]):
     method: str
     zero: np.ndarray
     visited: int
-    dead_share: float | None = None
+    dead_share: float = float("nan")
 
     def __len__(self) -> int:
         return len(self.nonzero)
