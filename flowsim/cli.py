@@ -1,19 +1,20 @@
-"""The command line: ``flowsim run`` and ``flowsim plot``.
+"""The command line: ``flowsim run``, ``plot``, ``extremal`` and ``align``.
 
 Everything heavy is imported when it is needed, so that ``flowsim --help`` is instant.
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
-import re
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from flowsim.commands.errors import TRACEBACK, CommandError, sentence
+from flowsim.commands.folders import make_folder, output_folder
+from flowsim.commands.parsing import parse_again, parse_command
 
 if TYPE_CHECKING:
     from flowsim.config import PlotConfig, RunConfig
@@ -21,17 +22,8 @@ if TYPE_CHECKING:
 
 #: Exit codes: the run stopped for a reason that is a failure; the input is wrong; Ctrl-C.
 FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
-#: Set this in the environment to see where an error comes from.
-TRACEBACK = "FLOWSIM_TRACEBACK"
-DESCRIPTION = "Exact-to-tolerance gradient flow of two-layer ReLU networks."
-#: Where runs go that are given no folder.
-RUNS = Path("runs")
-COMMANDS = ("run", "plot")
+COMMANDS = ("run", "plot", "extremal", "align")
 _PICTURES = ("timeline", "directions", "function")
-
-
-class CommandError(Exception):
-    """An error in what was typed; its text is one sentence for the user."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get(TRACEBACK):
             raise
-        print(f"flowsim: error: {_sentence(error)}", file=sys.stderr)
+        print(f"flowsim: error: {sentence(error)}", file=sys.stderr)
         return WRONG_INPUT
 
 
@@ -80,13 +72,25 @@ def _dispatch(arguments: list[str]) -> int:
             f"see flowsim --help."
         )
     from flowsim.config import PlotConfig, RunConfig
+    from flowsim.config_alignment import AlignConfig, ExtremalConfig
 
-    config = _parse({"run": RunConfig, "plot": PlotConfig}, arguments or ["--help"])
+    kinds = {"run": RunConfig, "plot": PlotConfig, "extremal": ExtremalConfig, "align": AlignConfig}
+    config = parse_command(kinds, arguments or ["--help"])
     if config is None:
         return 0
+    if isinstance(config, PlotConfig):
+        return plot(config)
+    config = _with_toml(config, arguments[1:])
     if isinstance(config, RunConfig):
-        return run(_with_toml(config, arguments[1:]))
-    return plot(config)
+        return run(config)
+    from flowsim.commands import alignment
+
+    done = (
+        alignment.extremal(config)
+        if isinstance(config, ExtremalConfig)
+        else alignment.align(config)
+    )
+    return 0 if done else FAILED
 
 
 def run(config: RunConfig) -> int:
@@ -95,7 +99,7 @@ def run(config: RunConfig) -> int:
 
     data = build_data(config)
     net = build_network(config.init, data.d)
-    with _output_folder(config) as folder:
+    with output_folder(config.run.output, config.label) as folder:
         solution = _simulate(net, data, simulate_arguments(config.run))
         written: list[str] = []
         try:  # save before anything else can fail, and report whatever else fails
@@ -114,7 +118,7 @@ def plot(config: PlotConfig) -> int:
 
     solution = load(config.path)
     folder = config.output or config.path.parent
-    _make_folder(folder)
+    make_folder(folder)
     _conclude(solution, _draw(solution, folder))
     return 0
 
@@ -154,120 +158,21 @@ def _conclude(solution: Solution, files: list[str]) -> None:
         print(f"flowsim: warning: {solution.message}", file=sys.stderr)
 
 
-@contextlib.contextmanager
-def _output_folder(config: RunConfig) -> Iterator[Path]:
-    """Give the folder of the results, made and tried *before* the run; remove it if left empty.
-
-    Without `output` it is a new one, so that a run never replaces the results of another.
-    """
-    folder = config.run.output or _new_folder(config.label)
-    made = [path for path in (folder, folder.parent) if not path.exists()]
-    _make_folder(folder)
-    try:
-        yield folder
-    finally:
-        for path in made:
-            with contextlib.suppress(OSError):  # not empty: as it should be
-                path.rmdir()
-
-
-def _new_folder(label: str) -> Path:
-    number, folder = 1, RUNS / label
-    while folder.exists():
-        number += 1
-        folder = RUNS / f"{label}-{number}"
-    return folder
-
-
-def _make_folder(folder: Path) -> None:
-    """Make a folder and see whether files can be written there."""
-    probe = folder / f".flowsim.{os.getpid()}.part"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        reason = "a file of that name is in the way" if isinstance(error, FileExistsError) else ""
-        raise CommandError(
-            f"The output folder {folder} cannot be written: "
-            f"{reason or (error.strerror or str(error)).lower()}."
-        ) from None
-
-
-def _with_toml(config: RunConfig, arguments: list[str]) -> RunConfig:
+def _with_toml(config: Any, arguments: list[str]) -> Any:
     """Return the options again, those of a TOML file below those of the command line."""
+    from dataclasses import replace
+
     from flowsim.config import RunConfig, read_toml
 
     path = Path(config.source)
     if path.suffix.lower() != ".toml":
         return config
-    from_file = read_toml(path)
-    merged = _parse(RunConfig, arguments, default=from_file)
+    from_file: Any = read_toml(path)
+    if not isinstance(config, RunConfig):
+        from_file = type(config).of_run(from_file)
+    merged = parse_again(from_file, arguments)
     assert merged is not None  # these arguments have been parsed before
     return replace(merged, source=from_file.source)
-
-
-def _parse(kind: Any, arguments: list[str], default: Any = None) -> Any:
-    """Parse arguments with tyro; None if it has printed help, CommandError if they are wrong."""
-    import tyro
-
-    caught = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(caught):
-            if isinstance(kind, dict):
-                return tyro.extras.subcommand_cli_from_dict(
-                    kind, prog="flowsim", description=DESCRIPTION, args=arguments
-                )
-            return tyro.cli(kind, prog="flowsim run", args=arguments, default=default)
-    except SystemExit as stop:
-        if not stop.code:
-            return None
-        raise CommandError(_first_message(caught.getvalue(), arguments)) from None
-
-
-def _first_message(box: str, arguments: list[str]) -> str:
-    """Return the first message of tyro's framed error texts as one sentence."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    # The title, perhaps a rule, the message, a rule, help; framed on terminals that can.
-    lines = [line.strip(" │|╭╮╰╯+") for line in plain.splitlines()]
-    lines = [line for line in lines if line][1:]
-    is_rule = [not set(line) - set("─-") for line in lines]
-    start = 1 if is_rule[:1] == [True] else 0
-    end = is_rule.index(True, start) if True in is_rule[start:] else len(lines)
-    message = " ".join(lines[start:end]).rstrip(".") or "The arguments are wrong"
-    for pattern, words in _REWORDED:
-        message = re.sub(pattern, words, message)
-    command = "flowsim run --help" if arguments[:1] == ["run"] else "flowsim --help"
-    return f"{message}; see {command}."
-
-
-#: Messages of tyro, some of them Python's, and ours.
-_REWORDED = (
-    (r"Error parsing (\S+): .*invalid literal for int\(\) with base 10: (.*)",
-     r"Option \1 must be a whole number, but is \2"),
-    (r"Error parsing (\S+): .*could not convert string to float: (.*)",
-     r"Option \1 must be a number, but is \2"),
-    (r"invalid choice (.+) for argument '(\S+)'\. Expected one of \((.*)\)",
-     r"Option \2 must be one of \3, but is \1"),
-    (r"Missing value for argument '(\S+)'.*", r"Option \1 must have a value, but has none"),
-    (r"Missing from (.*): (\S+) .*", r"Command \1 must be given \2, but is not"),
-    (r"Unrecognized options: (.*)", r"Options must be known, but these are not: \1"),
-)  # fmt: skip
-
-
-def _sentence(error: Exception) -> str:
-    """Return one line for any error; what no one foresaw is called a defect."""
-    text = " ".join(str(error).split())
-    if isinstance(error, MemoryError):
-        return "The run needs more memory than there is; take fewer neurons or samples."
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"File {error.filename} cannot be used: {(error.strerror or text).lower()}."
-    if isinstance(error, CommandError | ValueError | TypeError | OSError) and text:
-        return text
-    return (
-        f"This is a defect of flowsim ({type(error).__name__}: {text}); "
-        f"please report it with what {TRACEBACK}=1 shows."
-    )
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from typing import (
 from tyro.conf import OmitArgPrefixes, Positional, Suppress, arg
 
 if TYPE_CHECKING:
+    from flowsim.config_alignment import AlignConfig, ExtremalConfig
     from flowsim.data import Dataset
     from flowsim.network import TwoLayerReLU
 
@@ -208,8 +209,8 @@ def read_toml(path: Path) -> RunConfig:
     )
 
 
-def build_data(config: RunConfig) -> Dataset:
-    """Return the data that a run is about.
+def build_data(config: RunConfig | ExtremalConfig | AlignConfig) -> Dataset:
+    """Return the data that a command is about.
 
     Raises
     ------

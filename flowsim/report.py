@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from flowsim import labels
 from flowsim.events import EVENT_KINDS
 
 if TYPE_CHECKING:
@@ -74,13 +75,8 @@ def summary(solution: Solution) -> str:
 
 def system_label(solution: Solution) -> str:
     """Return the data and the initialisation, as in a title."""
-    data, net = solution.data, solution.initial
-    parts = [f"{data.name} (n = {data.n}, d = {data.d})", f"m = {net.m}", _init_label(solution)]
-    if net.negative_slope:
-        parts.append(f"leaky ReLU with slope {net.negative_slope:g}")
-    if solution.settings["residual"] == "frozen":
-        parts.append("residual frozen at y")
-    return ", ".join(part for part in parts if part)
+    frozen = solution.settings["residual"] == "frozen"
+    return labels.system_label(solution.data, solution.initial, frozen=frozen)
 
 
 def loss_symbol(solution: Solution) -> str:
@@ -148,23 +144,6 @@ def milestones(solution: Solution) -> list[Milestone]:
 
 def _vanishes(solution: Solution, loss: float) -> bool:
     return loss <= _ZERO * float(solution.history.loss.max())
-
-
-def _init_label(solution: Solution) -> str:
-    metadata = solution.initial.metadata
-    parts = [str(metadata["kind"])] if "kind" in metadata else []
-    if metadata.get("log10_scale") is not None:
-        parts.append(f"λ = {_power(float(metadata['log10_scale']))}")
-    if metadata.get("seed") is not None:
-        parts.append(f"seed {metadata['seed']}")
-    return ", ".join(parts)
-
-
-def _power(log10: float) -> str:
-    """Format 10**log10, below the range of float64 too: "1e-6", "10^-3000"."""
-    if abs(log10) > 300:
-        return f"10^{log10:.8g}"
-    return f"{10.0**log10:.3g}".replace("e-0", "e-")
 
 
 def _settings_label(solution: Solution) -> str:

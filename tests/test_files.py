@@ -41,6 +41,10 @@ def assert_same(first: Any, second: Any, where: str = "solution") -> None:
         for name in ("X", "y", "X_exact", "y_exact", "rational", "teacher", "name", "noise"):
             np.testing.assert_equal(getattr(first, name), getattr(second, name), where)
         assert first.inputs == second.inputs
+    elif type(first) is tuple:
+        assert len(first) == len(second), where
+        for i, (one, other) in enumerate(zip(first, second, strict=True)):
+            assert_same(one, other, f"{where}[{i}]")
     elif dataclasses.is_dataclass(first):
         for item in dataclasses.fields(first):
             name = item.name
@@ -123,8 +127,10 @@ def test_no_field_of_a_solution_is_left_out() -> None:
     for cls, specs in tables.items():
         assert [item.name for item in dataclasses.fields(cls)] == list(specs)
     texts = {"definition", "network", "kind", "reason", "limit_loss_exact", "certificate"}
+    groups = {"vectors"}  # found again from their directions and codes
     for cls, specs in ((Alignment, schema.ALIGNMENT), (Final, schema.FINAL)):
-        assert {item.name for item in dataclasses.fields(cls)} - texts == set(specs)
+        assert {item.name for item in dataclasses.fields(cls)} - texts - groups == set(specs)
+    assert set(schema.VECTORS) <= {item.name for item in dataclasses.fields(fs.ExtremalVector)}
     network = {item.name.removeprefix("_") for item in dataclasses.fields(TwoLayerReLU)}
     assert network - {"negative_slope", "metadata"} == set(schema.NETWORK)
 

@@ -31,7 +31,9 @@ def text(vectors: ExtremalVectors) -> str:
 def latex(vectors: ExtremalVectors) -> str:
     """Return a tabular."""
     rows = [
-        " & ".join([rf"\texttt{{{pattern(v)}}}", _latex_vector(v), _latex_norm(v), _latex_role(v)])
+        " & ".join(
+            [rf"\texttt{{{pattern(v.pattern)}}}", _latex_vector(v), _latex_norm(v), _latex_role(v)]
+        )
         for v in vectors
     ]
     body = " \\\\\n".join(rows)
@@ -43,9 +45,8 @@ def latex(vectors: ExtremalVectors) -> str:
     )
 
 
-def pattern(vector: ExtremalVector) -> str:
-    """Return the pattern sample by sample, 1 on, 0 off, b on the boundary; counts if it is long."""
-    code = vector.pattern
+def pattern(code: np.ndarray) -> str:
+    """Return a pattern sample by sample, 1 on, 0 off, b on the boundary; counts if it is long."""
     if len(code) <= _LONGEST:
         return "".join("0b1"[side + 1] for side in code)
     on, off, sliding = (int(np.sum(code == side)) for side in (1, -1, 0))
@@ -72,8 +73,14 @@ def _row(v: ExtremalVector) -> list[str]:
     share = "" if np.isnan(v.share) else f"{v.share:.4f} ± {v.share_error:.4f}"
     angle = "" if np.isnan(v.angle) else f"{v.angle:.8f}°"
     return [
-        pattern(v), f"({', '.join(values)})", f"{v.norm:.10g}", angle, _role(v), _etas(v), share,
-    ]  # fmt: skip
+        pattern(v.pattern),
+        f"({', '.join(values)})",
+        f"{v.norm:.10g}",
+        angle,
+        _role(v),
+        _etas(v),
+        share,
+    ]
 
 
 def _role(v: ExtremalVector) -> str:
@@ -110,6 +117,6 @@ def _latex_norm(v: ExtremalVector) -> str:
 
 def _latex_role(v: ExtremalVector) -> str:
     if v.role.attracts == 0:
-        return "neither (saddle)"
+        return "saddle"
     grows = "grow" if v.role.grows else "shrink"
     return f"$a {'>' if v.role.attracts > 0 else '<'} 0$, which {grows}"

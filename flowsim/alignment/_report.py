@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from flowsim.alignment import _extremal_table
 from flowsim.alignment.end import growth_rate, predicted_time
 from flowsim.events import DEAD, FATES
+from flowsim.labels import system_label
 
 if TYPE_CHECKING:
     from flowsim.alignment.flow import AlignmentFlow
 
-#: Rows of the table, patterns of samples, and dimensions of D that are written out.
-_ROWS, _SAMPLES, _ENTRIES = 20, 24, 3
+#: Rows of the table, and dimensions of D, that are written out.
+_ROWS, _ENTRIES = 20, 3
 _HEADER: tuple[str, ...] = (
     "pattern",
     "D",
@@ -48,31 +50,9 @@ def summary(flow: AlignmentFlow) -> str:
     return "\n\n".join("\n".join(lines) for lines in sections)
 
 
-def pattern_text(codes: np.ndarray) -> str:
-    """Return activation codes as 1 on, 0 off, b on the boundary; counts if there are many."""
-    if len(codes) <= _SAMPLES:
-        return "".join("0b1"[code + 1] for code in codes)
-    on, off, sliding = (int(np.sum(codes == code)) for code in (1, -1, 0))
-    return f"{on} on, {off} off" + (f", {sliding} sliding" if sliding else "")
-
-
-def system(flow: AlignmentFlow) -> str:
-    """Return the data and the initialisation, as in a title."""
-    data, net = flow.data, flow.initial
-    parts = [f"{data.name} (n = {data.n}, d = {data.d})", f"m = {net.m}"]
-    parts += [str(net.metadata[key]) for key in ("kind",) if key in net.metadata]
-    if net.metadata.get("log10_scale") is not None:
-        parts.append(f"λ = {_power(float(net.metadata['log10_scale']))}")
-    if net.metadata.get("seed") is not None:
-        parts.append(f"seed {net.metadata['seed']}")
-    if net.negative_slope:
-        parts.append(f"leaky ReLU with slope {net.negative_slope:g}")
-    return ", ".join(parts)
-
-
 def _system(flow: AlignmentFlow) -> str:
     factor = "1/n" if flow.loss == "mean" else "1/2n"
-    return f"{system(flow)}\nresidual frozen at y, loss ({factor}) Σ r²"
+    return f"{system_label(flow.data, flow.initial)}\nresidual frozen at y, loss ({factor}) Σ r²"
 
 
 def _destinations(flow: AlignmentFlow) -> list[str]:
@@ -106,7 +86,7 @@ def _limit_row(flow: AlignmentFlow, v: int) -> list[str]:
     cell = flow._walked.cell[np.argmax(who)]  # the patterns of all neurons may fill the memory
     growth = flow.log_growth[who]
     return [
-        pattern_text(flow._cells.sample_codes(flow._walked.codes[cell])),
+        _extremal_table.pattern(flow._cells.sample_codes(flow._walked.codes[cell])),
         f"({', '.join(f'{x:.6g}' for x in D)})" if len(D) <= _ENTRIES else "",
         f"{np.linalg.norm(D):.8g}",
         f"{np.degrees(np.arctan2(w[1], w[0])) % 360.0:.4f}°" if len(w) == 2 else "",
@@ -160,7 +140,3 @@ def _rates(flow: AlignmentFlow) -> np.ndarray:
         return np.zeros(flow.network.m)
     G = np.sum(flow.limit_direction * flow.limit_D, axis=1)
     return np.where(flow.limit >= 0, np.sign(flow.network.direction[:, 0]) * G[flow.limit], 0.0)
-
-
-def _power(log10: float) -> str:
-    return f"10^{log10:.8g}" if abs(log10) > 300 else f"{10.0**log10:.3g}".replace("e-0", "e-")

@@ -68,7 +68,9 @@ def _vector(
     on = local.on
     jump = local.plus - local.minus
     s = np.full(cells.n_hyperplanes, 0.5)
-    s[on[jump != 0.0]] = ((zeta - local.minus)[jump != 0.0] / jump[jump != 0.0]).clip(0.0, 1.0)
+    jumps = jump != 0.0
+    ratio = (zeta - local.minus)[jumps] / jump[jumps]
+    s[on[jumps]] = ratio.clip(0.0, 1.0) + 0.0  # -0 is 0
     eta = np.where(cells.orientation > 0, s[cells.index], 1.0 - s[cells.index])
     pattern = cells.sample_codes(code)
     D = np.ldexp(local.D, cells.x_exponent + cells.y_exponent)

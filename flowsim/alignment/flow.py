@@ -144,6 +144,12 @@ class AlignmentFlow:
         t, codes = path_of(self._walked.rows[own], self._walked.times[own], last)
         return Path(np.ldexp(t, -self._cells.time_exponent), self._cells.sample_codes(codes))
 
+    def summary(self) -> str:
+        """Return a report to print: which neurons go where, how fast, and until when."""
+        from flowsim.alignment import _report
+
+        return _report.summary(self)
+
     def _check_recorded(self) -> None:
         if not self.recorded:
             raise ValueError(

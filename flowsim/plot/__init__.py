@@ -1,9 +1,12 @@
-"""Pictures of a solution: functions that take `ax` and return matplotlib Axes."""
+"""Pictures of runs and alignment flows: functions that take `ax` and return matplotlib Axes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flowsim.plot.alignment import alignment, alignment_figure
+from flowsim.plot.animate import animate
+from flowsim.plot.approach import approach
 from flowsim.plot.directions import directions
 from flowsim.plot.function import drawable, function
 from flowsim.plot.timeline import timeline
@@ -11,7 +14,16 @@ from flowsim.plot.timeline import timeline
 if TYPE_CHECKING:
     from flowsim.solution import Solution
 
-__all__ = ["directions", "function", "possible", "timeline"]
+__all__ = [
+    "alignment",
+    "alignment_figure",
+    "animate",
+    "approach",
+    "directions",
+    "function",
+    "possible",
+    "timeline",
+]
 
 
 def possible(solution: Solution) -> tuple[str, ...]:

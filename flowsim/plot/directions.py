@@ -148,8 +148,8 @@ def _draw_boundaries(ax: Axes, solution: Solution) -> None:
         ax.axhline(angle, color=style.GREY, linewidth=0.9 if named else 0.4, zorder=1)
         if named:
             ax.text(
-                1.012, angle, _plane_name(solution, plane), transform=ax.get_yaxis_transform(),
-                va="center", fontsize=9, color=style.GREY,
+                1.012, angle, style.plane_name(solution.data, plane),
+                transform=ax.get_yaxis_transform(), va="center", fontsize=9, color=style.GREY,
             )  # fmt: skip
     for low, high, on in _arcs(solution):
         start = (low - bottom) % 360.0 + bottom
@@ -172,16 +172,6 @@ def _describe_arc(ax: Axes, solution: Solution, low: float, high: float, on: np.
         transform=ax.get_yaxis_transform(), va="center", fontsize=9, color=style.GREY, zorder=6,
         bbox={"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none", "alpha": 0.8},
     )  # fmt: skip
-
-
-def _plane_name(solution: Solution, plane: int) -> str:
-    data = solution.data
-    if data.d == 1:
-        return "w = 0"
-    samples = np.flatnonzero(data.hyperplane == plane)
-    if np.all(data.X[:, 1] == 1.0):
-        return f"x = {data.X[samples[0], 0]:.4g}".replace("-", "−")
-    return "sample " + ", ".join(str(k) for k in samples)
 
 
 def _draw_paths(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from flowsim.report import system_label, verdict
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from flowsim.alignment.roles import Role
+    from flowsim.data import Dataset
     from flowsim.solution import Solution
 
 # Okabe & Ito's palette, which colour-blind readers can tell apart.
@@ -38,6 +40,16 @@ def set_title(ax: Axes, solution: Solution) -> None:
     ax.text(
         0.0, 1.02, system_label(solution), transform=ax.transAxes, fontsize=10, color=GREY
     )  # fmt: skip
+
+
+def plane_name(data: Dataset, plane: int) -> str:
+    """Return the name of an activation boundary: the univariate input, or the samples."""
+    if data.d == 1:
+        return "w = 0"
+    samples = np.flatnonzero(data.hyperplane == plane)
+    if data.d == 2 and np.all(data.X[:, 1] == 1.0):
+        return f"x = {data.X[samples[0], 0]:.4g}".replace("-", "−")
+    return "sample " + ", ".join(str(k) for k in samples)
 
 
 def last_shown_time(solution: Solution) -> float:
@@ -97,3 +109,43 @@ def _round_down(t: float) -> float:
     """Return the largest of 1, 2, 5 times a power of ten that is at most `t`."""
     power = 10.0 ** np.floor(np.log10(t))
     return float(power * max(digit for digit in (1, 2, 5) if digit <= t / power * (1 + 1e-9)))
+
+
+class VectorLook(NamedTuple):
+    """How an extremal vector is drawn: its colour, shaft, and whether its head is filled."""
+
+    color: str
+    line: Literal["-", "--", ":"]
+    filled: bool
+
+
+def halo() -> list:
+    """Return path effects that keep a text legible on what it covers."""
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=2.5, foreground="white")]
+
+
+def sign_color(sign: int) -> str:
+    """Return the colour of neurons with this sign of a."""
+    return BLUE if sign > 0 else VERMILION if sign < 0 else PURPLE
+
+
+def vector_look(role: Role) -> VectorLook:
+    """Return how an extremal vector of this role is drawn."""
+    if role.attracts == 0:
+        return VectorLook(BLACK, ":", True)
+    return VectorLook(sign_color(role.attracts), "-" if role.grows else "--", bool(role.grows))
+
+
+def role_text(role: Role) -> str:
+    """Return what an extremal vector of this role does."""
+    if role.attracts == 0:
+        return "a saddle"
+    sign, change = ">" if role.attracts > 0 else "<", "grow" if role.grows else "shrink"
+    return f"attracts a {sign} 0, which {change}"
+
+
+def vector_marker(role: Role) -> str:
+    """Return the marker of an extremal vector of this role, where it is no arrow."""
+    return "D" if role.attracts == 0 else "*" if role.grows else "o"

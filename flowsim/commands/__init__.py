@@ -1,0 +1,1 @@
+"""What the commands of ``flowsim`` do, and what they share."""
