@@ -1,0 +1,64 @@
+"""Checks of arguments: each gives one sentence, "Argument `x` must ..., but ..."."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from numbers import Real
+from typing import Any
+
+
+def real(name: str, value: Any) -> float:
+    """Return a real number as a float; text, None, arrays and complex numbers are none.
+
+    Raises
+    ------
+    TypeError
+        If it is no real number.
+    ValueError
+        If it does not fit into float64, or is not a number.
+    """
+    if not isinstance(value, Real):
+        raise TypeError(
+            f"Argument `{name}` must be a real number, but is of type {type(value).__name__}."
+        )
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError(f"Argument `{name}` must fit into float64, but does not.") from None
+    if number != number:
+        raise ValueError(f"Argument `{name}` must be a number, but is nan.")
+    return number
+
+
+def whole(name: str, value: Any, low: int | None = None) -> int:
+    """Return an integer of at least `low`.
+
+    Raises
+    ------
+    TypeError
+        If it is no integer.
+    ValueError
+        If it is too small.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"Argument `{name}` must be an integer, but is {value!r}.") from None
+    if low is not None and number < low:
+        raise ValueError(f"Argument `{name}` must be at least {low}, but is {number}.")
+    return number
+
+
+def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
+    """Return one of some words, as a plain string.
+
+    Raises
+    ------
+    ValueError
+        If it is none of them.
+    """
+    words = list(allowed)
+    if not isinstance(value, str) or value not in words:
+        raise ValueError(f"Argument `{name}` must be one of {', '.join(words)}, but is {value!r}.")
+    return str(value)
