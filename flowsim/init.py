@@ -14,6 +14,8 @@ from flowsim.network import TwoLayerReLU
 
 #: Larger weights would overflow.
 _LARGEST_LOG10 = 300
+#: Binary exponents are 64-bit integers, with room for what a run adds to them.
+_SMALLEST_LOG10 = -1e15
 # Outside, weights are held as unit scale and a logarithm, since the smallest of them, or their
 # squares, would leave the range of float64.
 _LARGEST_PLAIN_LOG10 = 150.0
@@ -228,6 +230,11 @@ def _scale(scale: float | None, log10_scale: float | None) -> tuple[float, float
     log10_scale = float(log10_scale)
     if not math.isfinite(log10_scale):
         raise ValueError(f"Argument `log10_scale` must be finite, but it is {log10_scale}.")
+    if log10_scale < _SMALLEST_LOG10:
+        raise ValueError(
+            f"Argument `log10_scale` must be at least {_SMALLEST_LOG10:g}, but it is "
+            f"{log10_scale:g}."
+        )
     if log10_scale > _LARGEST_LOG10:
         raise ValueError(
             f"Argument `log10_scale` must be at most {_LARGEST_LOG10}, so that the weights are "

@@ -101,16 +101,20 @@ class TwoLayerReLU:
         return MappingProxyType(self._metadata)
 
     def subset(self, index: Any) -> TwoLayerReLU:
-        """Return the network of the neurons that `index` picks (a slice, integers or a mask).
+        """Return the network of the neurons that `index` picks: a slice, integers, or a mask.
 
         Raises
         ------
         ValueError
-            If none is picked.
+            If it is one number, or picks none.
+        IndexError
+            If there is no such neuron.
         """
         picked = object.__new__(TwoLayerReLU)  # the constructor would normalise, and so round
         arrays = {name: getattr(self, name)[index] for name in _ARRAYS}
-        if arrays["a"].ndim != 1 or len(arrays["a"]) == 0:
+        if arrays["a"].ndim != 1:
+            raise ValueError(f"Argument `index` must be a list or a slice, but it is {index!r}.")
+        if len(arrays["a"]) == 0:
             raise ValueError("Argument `index` must pick at least one neuron, but it picks none.")
         for name, array in arrays.items():
             array.setflags(write=False)

@@ -197,11 +197,11 @@ def _alignment_lines(solution: Solution) -> list[str]:
     if len(moved):
         largest = np.degrees(np.max(moved))
         lines.append(f"  Coupling       has turned no neuron by more than {largest:.3g}° by then")
-    for i, vector in enumerate(alignment.vectors):
+    for i, (vector, norm) in enumerate(zip(alignment.D, alignment.norm, strict=True)):
         count = int(np.sum(alignment.extremal == i))
-        D = ", ".join(f"{x:.6g}" for x in vector.D)
-        D = f"D = ({D}), " if len(vector.D) <= _SHOWN_ENTRIES else ""
-        lines.append(f"  {count:>7} neurons to {D}‖D‖ = {vector.norm:.6g}")
+        D = ", ".join(f"{x:.6g}" for x in vector)
+        D = f"D = ({D}), " if len(vector) <= _SHOWN_ENTRIES else ""
+        lines.append(f"  {count:>7} neurons to {D}‖D‖ = {norm:.6g}")
     nowhere = int(np.sum(alignment.extremal < 0))
     return [*lines, f"  {nowhere:>7} neurons die or rest"] if lines else lines
 

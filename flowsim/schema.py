@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from flowsim.alignment.extremal import ExtremalVectors, vectors_at
 from flowsim.cells import Cells
 from flowsim.data import Dataset
 from flowsim.events import EVENT_KINDS, FATES, Events
@@ -109,13 +108,10 @@ ALIGNMENT = {
     "frozen_angle": Spec(
         ("neuron",), "angle between w_j and where r = y has it at the end time", "radian"
     ),
-}
-VECTORS = {
-    "D": Spec(("extremal_vector", "input"), "extremal vectors"),
+    "D": Spec(("extremal_vector", "input"), "extremal vectors that neurons tend to while r = y"),
+    "norm": Spec(("extremal_vector",), "their norms"),
     "direction": Spec(("extremal_vector", "input"), "unit vectors w = +-D/|D|"),
     "code": Spec(("extremal_vector", "hyperplane"), STATES["code"].long_name, None),
-    "pattern": Spec(("extremal_vector", "sample"), "activation codes: -1 off, 0 slide, 1 on", None),
-    "multipliers": Spec(("extremal_vector", "sample"), "coefficients of sliding samples"),
 }
 FINAL = {
     "t": Spec((), "time of the final state"),
@@ -163,10 +159,7 @@ def groups_of(solution: Solution) -> dict[str, Group]:
         "data": _data_group(solution.data),
         "initial": _network_group(solution.initial),
         **{name: _table_group(getattr(solution, name), _TABLES[name]) for name in _TABLES},
-        "alignment": Group(
-            _variables(alignment, ALIGNMENT) | _vector_variables(alignment.vectors, solution.data),
-            {"definition": alignment.definition},
-        ),
+        "alignment": Group(_variables(alignment, ALIGNMENT), {"definition": alignment.definition}),
         "final": Group(
             _variables(final, FINAL),
             {
@@ -203,7 +196,9 @@ def solution_of(groups: dict[str, Group]) -> Solution:
         alignment=Alignment(
             **_values(alignment, ALIGNMENT),
             definition=str(alignment.attrs["definition"]),
-            vectors=_vectors(alignment, data, initial, str(root["settings_loss"])),
+            _cells=Cells.of(
+                data, initial.negative_slope, str(root["settings_loss"]), np.zeros(data.n)
+            ),
         ),
         final=Final(
             **_values(final, FINAL),
@@ -232,23 +227,6 @@ def _variable(values: Any, spec: Spec) -> Variable:
 
 def _variables(source: Any, specs: dict[str, Spec]) -> dict[str, Variable]:
     return {name: _variable(getattr(source, name), spec) for name, spec in specs.items()}
-
-
-def _vector_variables(vectors: ExtremalVectors, data: Dataset) -> dict[str, Variable]:
-    widths = {"input": data.d, "sample": data.n, "hyperplane": len(data.normals)}
-    return {
-        name: _variable(
-            np.array([getattr(v, name) for v in vectors]).reshape(-1, widths[spec.dims[1]]), spec
-        )
-        for name, spec in VECTORS.items()
-    }
-
-
-def _vectors(group: Group, data: Dataset, net: TwoLayerReLU, loss: str) -> ExtremalVectors:
-    """Return the vectors of the stored directions: what follows from them is found again."""
-    cells = Cells.of(data, net.negative_slope, loss, np.zeros(data.n))
-    arrays = {name: group.variables[name].values for name in ("direction", "code")}
-    return vectors_at(cells, arrays["direction"], arrays["code"])
 
 
 def _values(group: Group, specs: dict[str, Spec]) -> dict[str, Any]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from numbers import Number
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
+from flowsim._arguments import one_of, real
 from flowsim.alignment.end import DEFINITIONS, EPSILON
 from flowsim.alignment.flow import AlignmentFlow, until
 from flowsim.alignment.phase import alignment_of, end_rule
@@ -23,7 +23,7 @@ from flowsim.engines.piecewise import (
     snapshot,
 )
 from flowsim.events import ALIVE, Event, Events
-from flowsim.network import TwoLayerReLU
+from flowsim.network import LOSSES, TwoLayerReLU
 from flowsim.provenance import provenance
 from flowsim.solution import Final, History, RunError, Solution, States
 from flowsim.state import State
@@ -110,13 +110,16 @@ def simulate(
     RunError
         With ``throw=True``.
     """
-    t1, rtol = _number("t1", t1), _number("rtol", rtol)
-    stationary_rtol = _number("stationary_rtol", stationary_rtol)
-    alignment_threshold = _number("alignment_threshold", alignment_threshold)
-    max_seconds = _number("max_seconds", max_seconds)
+    t1, rtol = real("t1", t1), real("rtol", rtol)
+    stationary_rtol = real("stationary_rtol", stationary_rtol)
+    alignment_threshold = real("alignment_threshold", alignment_threshold)
+    max_seconds = real("max_seconds", max_seconds)
     max_steps = _whole("max_steps", max_steps)
     state_bytes = _whole("state_bytes", state_bytes)
-    _check(net, data, t1, rtol, residual, loss, stationary_rtol, alignment_threshold)
+    residual = one_of("residual", residual, ("full", "frozen"))
+    loss = one_of("loss", loss, LOSSES)
+    alignment = one_of("alignment", alignment, DEFINITIONS)
+    _check(net, data, t1, rtol, residual, stationary_rtol, alignment_threshold)
     epsilon = _checked_epsilon(alignment, alignment_epsilon)
     _check_budgets(max_steps, max_seconds, state_bytes)
     cells = Cells.of(data, net.negative_slope, loss, net(data.X), float(rtol))
@@ -151,7 +154,7 @@ def simulate(
 
 
 def _check(
-    net: Any, data: Any, t1: float, rtol: float, residual: str, loss: str,
+    net: Any, data: Any, t1: float, rtol: float, residual: str,
     stationary_rtol: float, threshold: float,
 ) -> None:  # fmt: skip
     if not isinstance(net, TwoLayerReLU):
@@ -168,10 +171,6 @@ def _check(
         raise ValueError(
             "Argument `net` must have finite weights and outputs on the data, but some overflow."
         )
-    if residual not in ("full", "frozen"):
-        raise ValueError(f'Argument `residual` must be "full" or "frozen", but is {residual!r}.')
-    if loss not in ("half_mean", "mean"):
-        raise ValueError(f'Argument `loss` must be "half_mean" or "mean", but is {loss!r}.')
     if not t1 > 0.0:
         raise ValueError(f"Argument `t1` must be positive, but is {t1}.")
     if residual == "frozen" and not np.isfinite(t1):
@@ -190,31 +189,15 @@ def _check(
             )
 
 
-def _checked_epsilon(alignment: Any, epsilon: Any) -> float:
-    if alignment not in DEFINITIONS:
-        raise ValueError(
-            f"Argument `alignment` must be one of {', '.join(DEFINITIONS)}, but is {alignment!r}."
-        )
-    value = EPSILON[alignment] if epsilon is None else _number("alignment_epsilon", epsilon)
+def _checked_epsilon(alignment: str, epsilon: Any) -> float:
+    value = EPSILON[alignment] if epsilon is None else real("alignment_epsilon", epsilon)
     if not 0.0 < value <= 1.0:
         raise ValueError(f"Argument `alignment_epsilon` must lie between 0 and 1, but is {value}.")
     return value
 
 
-def _number(name: str, value: Any) -> float:
-    """Return a real number as a float; text, None and arrays are no numbers."""
-    if not isinstance(value, Number) or isinstance(value, complex):
-        raise TypeError(
-            f"Argument `{name}` must be a real number, but is of type {type(value).__name__}."
-        )
-    try:
-        return float(cast(Any, value))
-    except OverflowError:
-        raise ValueError(f"Argument `{name}` must fit into float64, but does not.") from None
-
-
 def _whole(name: str, value: Any) -> int:
-    number = _number(name, value)
+    number = real(name, value)
     if not number == np.floor(number) or np.isinf(number):
         raise ValueError(f"Argument `{name}` must be a whole number, but is {value}.")
     return int(number)

@@ -42,7 +42,7 @@ class State:
         gap = (np.abs(z[:, 0]) - norm_w) * (np.abs(z[:, 0]) + norm_w)
         gap[np.abs(gap) <= BALANCED * size] = 0.0
         margin = z[:, 1:] @ cells.normals.T
-        code = np.sign(np.where(np.abs(margin) <= TOUCH * np.sqrt(size)[:, None], 0.0, margin))
+        code = np.sign(np.where(np.abs(margin) <= TOUCH * norm_w[:, None], 0.0, margin))
         exponent = exponent + cells.size_exponent
         return cls(
             z=z,
@@ -80,20 +80,25 @@ def network_of(z: np.ndarray, exponent: np.ndarray, negative_slope: float) -> Tw
 
 
 def _binary(network: TwoLayerReLU) -> tuple[np.ndarray, np.ndarray]:
-    """Split a network into z of norm in [1/2, 2) and integer binary exponents."""
+    """Split a network into z of norm in [1/2, 2) and integer binary exponents.
+
+    Each neuron by itself: exactly from its weights where float64 holds them well, else from
+    its direction and the logarithm of its norm.
+    """
     actual = np.column_stack([network.a, network.W])
-    largest = np.max(np.abs(actual), axis=1)
-    representable = np.all((largest > 1e-280) | (largest == 0.0))
-    if representable and np.all(np.isfinite(network.log_norm) == (largest > 0.0)):
-        _, exponent = np.frexp(np.sqrt(np.sum(np.square(_unit(actual, largest)), axis=1)))
-        _, top = np.frexp(largest)
-        exponent = np.where(largest > 0.0, exponent + top, 0).astype(np.int64)
-        return np.ldexp(actual, -exponent[:, None].astype(np.int32)), exponent
     live = np.isfinite(network.log_norm)
+    largest = np.max(np.abs(actual), axis=1)
+    held = (largest > 1e-280) & np.isfinite(largest)
+    safe = np.where(held[:, None], actual, 0.0)
+    top = np.where(held, largest, 1.0)
+    _, exponent = np.frexp(np.sqrt(np.sum(np.square(_unit(safe, top)), axis=1)))
+    exponent = exponent + np.frexp(top)[1].astype(np.int64)
+    z = np.ldexp(safe, -exponent[:, None].astype(np.int32))
     binary_log = np.where(live, network.log_norm, 0.0) / np.log(2.0)
-    exponent = np.floor(binary_log).astype(np.int64) + 1
-    mantissa = np.exp2(binary_log - exponent)
-    return network.direction * mantissa[:, None], np.where(live, exponent, 0)
+    above = np.floor(binary_log).astype(np.int64) + 1
+    mantissa = network.direction * np.exp2(binary_log - above)[:, None]
+    z = np.where(held[:, None], z, np.where(live[:, None], mantissa, 0.0))
+    return z, np.where(held, exponent, np.where(live, above, 0))
 
 
 def _unit(actual: np.ndarray, largest: np.ndarray) -> np.ndarray:

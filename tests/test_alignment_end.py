@@ -131,6 +131,14 @@ def test_large_networks_have_no_prediction():
     assert run.alignment.end_time == 0.0
 
 
+@pytest.mark.parametrize("size", [1e-81, 1e80])
+def test_the_prediction_scales_with_the_data(size):
+    data = fs.Dataset(DATA.X * size, DATA.y * size)
+    alignment = fs.simulate(NET, data, t1=1.0 / size**2).alignment
+    assert alignment.rate / size**2 == pytest.approx(RATE, rel=1e-13)
+    assert alignment.predicted_time * size**2 == pytest.approx(6 * np.log(10) / RATE, rel=1e-13)
+
+
 def test_the_phase_is_saved_and_loaded(sol, tmp_path):
     sol.save(tmp_path / "run.nc")
     again = fs.load(tmp_path / "run.nc").alignment

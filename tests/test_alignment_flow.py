@@ -242,6 +242,72 @@ def test_what_does_not_move_is_said_not_to():
     assert end.dead_fraction == 0.25
 
 
+# -- extremes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1e-10, 1e-9, 1e-8, 1e-7, 1e-4, 1.0])
+@pytest.mark.parametrize("margin", [0.5, 2.0])
+def test_neurons_with_tiny_a_cross_or_change_sign_when_they_should(size, margin):
+    """w almost orthogonal to D: margin m e^{..} falls to 0 before a does if it is smaller."""
+    x, q = np.array([1.0, 2.0, 2.0]) / 3, np.array([2.0, 1.0, -2.0]) / 3
+    net = fs.TwoLayerReLU([size], [q + margin * size * x])
+    data = fs.Dataset([x], [-1.0])
+    end = fs.alignment.until(net, data)
+    a, w, D = float(net.a[0]), net.W[0], -data.X[0]
+    exact = crossing_time(a, w, D, data.X[0]) if margin < 1 else sign_change_time(a, w, D)
+    assert end.events.kind[0] == ("pattern" if margin < 1 else "sign_change")
+    # The rounding of w.x itself, relative to the margin, is what can be asked for.
+    assert end.events.t[0] == pytest.approx(float(exact), rel=max(1e-13, 1e-15 / size))
+
+
+@pytest.mark.parametrize("label", [1.0, 1e4, 1e8, 1e12])
+def test_small_fields_after_large_ones_are_exact(label):
+    """What rounding left of a label 1e12 times larger must not drive the neuron afterwards."""
+    data = fs.Dataset([[1.1, 0.3], [-0.57, 1.3], [1.0, 0.3]], [-1.3 * label, 1.0, 0.0])
+    w = [0.31, 1.0]
+    end = fs.alignment.until(neuron(math.hypot(*w), w), data)
+    assert end.events.sample[0] == 0
+    first = end.events.t[0]
+    there = fs.alignment.flow(neuron(math.hypot(*w), w), data, first).network
+    exact = crossing_time(there.a[0], there.W[0], data.X[1] / 3, data.X[2])
+    assert end.events.t[1] - first == pytest.approx(float(exact), rel=1e-13)
+
+
+@pytest.mark.parametrize("size", [1e-150, 1e-80, 1e80, 1e150])
+def test_the_size_of_the_data_only_sets_the_unit_of_time(size):
+    unit = size * min(size, 1e100)
+    data = fs.Dataset(THREE.X * size, THREE.y * min(size, 1e100))
+    net = fs.init.balanced(30, 2, 1.0, seed=0)
+    end, usual = fs.alignment.until(net, data), fs.alignment.until(net, THREE)
+    np.testing.assert_array_equal(end.events.sample, usual.events.sample)
+    np.testing.assert_allclose(end.events.t * unit, usual.events.t, rtol=1e-12)
+    np.testing.assert_allclose(end.limit_norm / unit, usual.limit_norm, rtol=1e-13)
+
+
+@pytest.mark.parametrize("tiny", [1e-10, 1e-12, 1e-15])
+def test_every_limit_has_its_vector_also_within_rounding(tiny):
+    data = fs.Dataset([[1.3, 0.2], [1.4, 0.2]], [-1.0, tiny])
+    end = fs.alignment.until(fs.init.balanced(20, 2, 1e-3, seed=0), data)
+    assert len(end.limits) == len(end.limit_direction)
+    for vector, w in zip(end.limits, end.limit_direction, strict=True):
+        np.testing.assert_allclose(vector.direction, w, atol=1e-9)
+
+
+def test_networks_above_the_range_of_floats_are_followed():
+    W = np.array([[1.0, 0.1], [0.6, 0.8]])
+    usual = fs.alignment.until(fs.TwoLayerReLU([1.0, -1.0], W), THREE)
+    large = fs.alignment.until(fs.TwoLayerReLU([1.0, -1.0], W, log_scale=715.0), THREE)
+    np.testing.assert_allclose(large.events.t, usual.events.t, rtol=1e-12)
+    np.testing.assert_allclose(large.log_growth, usual.log_growth, atol=1e-12)
+
+
+def test_a_neuron_with_tiny_w_is_not_at_the_origin():
+    """w_1' = a, a' = w_1: w_1 = sinh t for w = 1e-15 beside a = 1."""
+    there = fs.alignment.flow(neuron(1.0, [1e-15, 1e-15]), fs.Dataset([[1, 0]], [1]), 2.0)
+    assert there.fate[0] == 0
+    assert there.network.W[0, 0] == pytest.approx(math.sinh(2.0), rel=1e-14)
+
+
 def test_without_a_record_only_the_ends_are_known():
     net = fs.init.balanced(10, 2, 1e-6, seed=0)
     end = fs.alignment.until(net, THREE, record=False)
@@ -266,7 +332,9 @@ def test_without_a_record_only_the_ends_are_known():
         ),
         (lambda net: fs.alignment.flow(net, net, 1.0), "`data` must be a Dataset"),
         (lambda net: fs.alignment.flow(net, fs.Dataset([[1.0]], [1.0]), 1.0), "dimension 1"),
+        (lambda net: fs.alignment.flow(net, THREE, 1e19), "`t` must be at most 1e"),
         (lambda net: fs.alignment.until(net, THREE, angle=2.0), "`angle` must lie between"),
+        (lambda net: fs.alignment.until(net, THREE, angle=1e-160), "`angle` must lie between"),
         (lambda net: fs.alignment.until(net, THREE, loss="mse"), "`loss` must be one of"),
     ],
 )

@@ -32,7 +32,6 @@ class Walked:
     z: np.ndarray
     real: np.ndarray
     whole: np.ndarray
-    stuck: np.ndarray  # (m,) bool
     cell: np.ndarray  # (m,)
     codes: np.ndarray  # (C, G)
     rows: np.ndarray  # (R, 5), columns `walk.LOG_COLUMNS`
@@ -96,7 +95,6 @@ class _Chunk:
         self.neurons = walk.Neurons(
             state.z, np.column_stack([state.gap, np.zeros(m)]), whole, state.code
         )
-        self.stuck = np.zeros(m, dtype=bool)
         self.strikes = np.zeros(m, dtype=np.int64)
         self.log = walk.log(LOG_ROWS if record else 0)
         self.scratch = walk.scratch(cells.d, planes)
@@ -136,7 +134,7 @@ class _Chunk:
         if s.whole[j, walk.IDLE] > 0:
             self.strikes[j] += s.whole[j, walk.IDLE] > 4 * s.code.shape[1] + 100
         if self.strikes[j] > STRIKES:
-            self.stuck[j], s.whole[j, walk.STATUS] = True, walk.EARLY
+            s.whole[j, walk.STATUS] = walk.STUCK
             return
         self._enter(j, self._select(j))
 
@@ -201,7 +199,6 @@ class _Chunk:
             z=s.z,
             real=s.real,
             whole=s.whole,
-            stuck=self.stuck,
             cell=cell,
             codes=codes,
             rows=np.concatenate([rows for rows, _ in self.drained]),

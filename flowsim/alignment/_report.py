@@ -83,12 +83,11 @@ def _limit_row(flow: AlignmentFlow, v: int) -> list[str]:
     D, w = flow.limit_D[v], flow.limit_direction[v]
     signs = set(np.sign(flow.network.direction[who, 0]).astype(int)) - {0}
     rates = _rates(flow)[who]
-    cell = flow._walked.cell[np.argmax(who)]  # the patterns of all neurons may fill the memory
     growth = flow.log_growth[who]
     return [
-        _extremal_table.pattern(flow._cells.sample_codes(flow._walked.codes[cell])),
+        _extremal_table.pattern(flow._cells.sample_codes(flow.limit_code[v])),
         f"({', '.join(f'{x:.6g}' for x in D)})" if len(D) <= _ENTRIES else "",
-        f"{np.linalg.norm(D):.8g}",
+        f"{flow.limit_norm[v]:.8g}",
         f"{np.degrees(np.arctan2(w[1], w[0])) % 360.0:.4f}°" if len(w) == 2 else "",
         {(1,): "> 0", (-1,): "< 0"}.get(tuple(signs), "both"),
         str(who.sum()),
@@ -138,5 +137,5 @@ def _rates(flow: AlignmentFlow) -> np.ndarray:
     """Return (m,) ``sign(a_j) w . D`` in each neuron's limit; 0 without one."""
     if not len(flow.limit_D):
         return np.zeros(flow.network.m)
-    G = np.sum(flow.limit_direction * flow.limit_D, axis=1)
-    return np.where(flow.limit >= 0, np.sign(flow.network.direction[:, 0]) * G[flow.limit], 0.0)
+    rates = np.where(flow.grows, 1.0, -1.0) * flow.limit_norm[flow.limit]
+    return np.where(flow.limit >= 0, rates, 0.0)

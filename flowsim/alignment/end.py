@@ -9,12 +9,14 @@ growth_and_death.py).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from flowsim.cells import Cells
 from flowsim.network import TwoLayerReLU
 
 if TYPE_CHECKING:
@@ -79,15 +81,18 @@ class Alignment:
     alive : (m,) bool
         Whether the neuron was alive at the end time.
     extremal : (m,) int64
-        Which of `vectors` the neuron tends to while r = y; -1 for none (it dies, or rests).
+        Which of the extremal vectors the neuron tends to while r = y; -1 if it dies or rests.
     angle : (m,)
         Angle in radians at the end time between ``w_j`` and that vector's direction; nan
         without one, or for dead neurons.
     frozen_angle : (m,)
         Angle in radians between ``w_j`` and where the closed form (r = y throughout) has it at
         the end time: what the coupling of the neurons has done; nan for dead neurons.
-    vectors : ExtremalVectors
-        The extremal vectors that living neurons tend to while r = y.
+    D, norm, direction : (V, d), (V,) and (V, d)
+        The extremal vectors that living neurons tend to while r = y, their norms and
+        directions w; `vectors` describes them.
+    code : (V, G) int8
+        The cells of neurons on the way there.
     """
 
     end_time: float
@@ -100,7 +105,18 @@ class Alignment:
     extremal: np.ndarray
     angle: np.ndarray
     frozen_angle: np.ndarray
-    vectors: ExtremalVectors
+    D: np.ndarray
+    norm: np.ndarray
+    direction: np.ndarray
+    code: np.ndarray
+    _cells: Cells = field(repr=False)
+
+    @cached_property
+    def vectors(self) -> ExtremalVectors:
+        """The extremal vectors: ``vectors[extremal[j]]`` is neuron j's."""
+        from flowsim.alignment.extremal import vectors_at
+
+        return vectors_at(self._cells, self.direction, self.code)
 
     @property
     def dead_fraction(self) -> float:
@@ -130,7 +146,7 @@ def growth_rate(ends: AlignmentFlow) -> float:
     """Return max |D| over the limits along which neurons grow; nan if there is none."""
     tends = ends.limit[ends.limit >= 0]
     grows = ends.grows[ends.limit >= 0]
-    rates = np.linalg.norm(ends.limit_D, axis=1)[tends[grows]]
+    rates = ends.limit_norm[tends[grows]]
     return float(rates.max()) if len(rates) else float("nan")
 
 

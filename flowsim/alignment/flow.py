@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from flowsim._arguments import one_of, real
 from flowsim.alignment import _chunks, motion, walk
 from flowsim.alignment._log import events_of, path_of
 from flowsim.cells import Cells, projector
 from flowsim.data import Dataset
 from flowsim.events import DEAD, Events
-from flowsim.network import TwoLayerReLU, loss_factor
+from flowsim.network import LOSSES, TwoLayerReLU
 from flowsim.state import network_of
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 RECORDED = 10**7
 #: Directions closer than this (in radians) are one limit.
 SAME_DIRECTION = 1e-9
+#: Neurons grow by at most e to this power, which their exponents hold.
+LARGEST_EXPONENT = 1e18
+#: Closer to their limits neurons need not come.
+SMALLEST_ANGLE = 1e-100
 
 
 class Path(NamedTuple):
@@ -52,8 +56,10 @@ class AlignmentFlow:
     limit : (m,) int64
         The row of `limit_direction` to which the neuron's w tends; -1 if it is not settled,
         dead, or at rest where D = 0.
-    limit_direction, limit_D : (V, d)
-        Directions w in which settled neurons end, and D there; `limits` describes them.
+    limit_direction, limit_D, limit_norm : (V, d), (V, d) and (V,)
+        Directions w in which settled neurons end, D there, and |D|; `limits` describes them.
+    limit_code : (V, G) int8
+        The cell of one of the neurons that end there.
     grows : (m,) bool
         Whether the neuron tends to grow as ``e^{|D| t}`` there, rather than to shrink or rest.
     angle : (m,)
@@ -77,6 +83,8 @@ class AlignmentFlow:
     limit: np.ndarray
     limit_direction: np.ndarray
     limit_D: np.ndarray
+    limit_norm: np.ndarray
+    limit_code: np.ndarray
     grows: np.ndarray
     angle: np.ndarray
     status: str
@@ -111,10 +119,10 @@ class AlignmentFlow:
 
     @cached_property
     def limits(self) -> ExtremalVectors:
-        """The extremal vectors in which settled neurons end, in the order of `limit`."""
+        """The extremal vectors in which settled neurons end: ``limits[limit[j]]``."""
         from flowsim.alignment.extremal import vectors_at
 
-        return vectors_at(self._cells, self.limit_direction)
+        return vectors_at(self._cells, self.limit_direction, self.limit_code)
 
     @cached_property
     def events(self) -> Events:
@@ -208,10 +216,20 @@ def flow(
     section 3. Derived in derivations/linear_flow.py and crossing_times.py.
     """
     cells = _prepared(net, data, loss)
-    t = _real("t", t)
+    t = real("t", t)
     if not 0.0 <= t < np.inf:
         raise ValueError(f"Argument `t` must be finite and at least 0, but is {t}.")
-    scaled = float(np.ldexp(t, cells.time_exponent))
+    with np.errstate(over="ignore"):
+        scaled = float(np.ldexp(t, cells.time_exponent))
+    longest = LARGEST_EXPONENT / max(
+        cells.weight * float(np.sum(np.abs(cells.y) * cells.norms)), 1.0
+    )
+    if scaled > longest:
+        latest = float(np.ldexp(longest, -cells.time_exponent))
+        raise ValueError(
+            f"Argument `t` must be at most {latest:.3g}, where sizes leave the range of their "
+            f"exponents, but is {t:g}."
+        )
     record = _records(net, cells, record)
     return _result(net, data, loss, cells, _walk(net, cells, scaled, record), scaled, t, record)
 
@@ -246,10 +264,11 @@ def until(
     """
     cells = _prepared(net, data, loss)
     if angle is not None:
-        angle = _real("angle", angle)
-        if not 0.0 < angle < np.pi / 2:
+        angle = real("angle", angle)
+        if not SMALLEST_ANGLE <= angle < np.pi / 2:
             raise ValueError(
-                f"Argument `angle` must lie between 0 and pi/2 radians, but is {angle}."
+                f"Argument `angle` must lie between {SMALLEST_ANGLE:g} and pi/2 radians, but is "
+                f"{angle}."
             )
     record = _records(net, cells, record)
     walked = _walk(net, cells, np.inf, record)
@@ -278,16 +297,8 @@ def _prepared(net: Any, data: Any, loss: str) -> Cells:
         )
     if not np.all(net.log_norm < np.inf):
         raise ValueError("Argument `net` must have finite weights, but some are not.")
-    loss_factor(loss)
-    return Cells.of(data, net.negative_slope, loss, np.zeros(data.n))
-
-
-def _real(name: str, value: Any) -> float:
-    if not isinstance(value, Real):
-        raise TypeError(
-            f"Argument `{name}` must be a real number, but is of type {type(value).__name__}."
-        )
-    return float(value)
+    one_of("loss", loss, LOSSES)
+    return Cells.of(data, net.negative_slope, str(loss), np.zeros(data.n))
 
 
 def _records(net: TwoLayerReLU, cells: Cells, record: bool | None) -> bool:
@@ -324,20 +335,22 @@ def _result(
     whole = walked.whole
     settled = whole[:, walk.STATUS] == walk.SETTLED
     tends[~settled] = motion.NOWHERE
-    limit, direction, D = _limits(walked, tends, fields)
+    limit, direction, D, code = _limits(walked, tends, fields)
     angle[limit < 0] = np.nan
     drift = _invariant_drift(walked)
     walked.z[:, 0] *= whole[:, walk.SIGN]
     network = network_of(
         walked.z, whole[:, walk.EXPONENT] - cells.size_exponent, net.negative_slope
     )
-    stuck = int(walked.stuck.sum())
+    stuck = int(np.sum(whole[:, walk.STATUS] == walk.STUCK))
     status = "stuck" if stuck else "settled" if settled.all() else "t"
     return AlignmentFlow(
         data=data, initial=net, loss=loss, t=t, network=network, fate=whole[:, walk.FATE],
         settled=settled, last_event=np.ldexp(walked.real[:, walk.TIME], -cells.time_exponent),
         changes=whole[:, walk.CHANGES], limit=limit, limit_direction=direction,
-        limit_D=np.ldexp(D, cells.time_exponent), grows=tends == motion.GROWS, angle=angle,
+        limit_D=np.ldexp(D, cells.time_exponent), limit_code=code,
+        limit_norm=np.ldexp(np.linalg.norm(D, axis=1), cells.time_exponent),
+        grows=tends == motion.GROWS, angle=angle,
         status=status,
         message=_message(status, stuck, t),
         audit={"cell_violation": violation, "invariant_drift": drift},
@@ -347,8 +360,8 @@ def _result(
 
 def _limits(
     walked: _chunks.Walked, tends: np.ndarray, fields: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return each neuron's limit, and the distinct directions with their D (scaled)."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return each neuron's limit, and the distinct directions, their D (scaled) and cells."""
     limit = np.full(len(tends), -1, dtype=np.int64)
     going = np.flatnonzero(tends != motion.NOWHERE)
     d = fields.shape[1]
@@ -357,7 +370,7 @@ def _limits(
         np.column_stack([walked.cell[going], side[going]]), axis=0, return_inverse=True
     )
     found: list[np.ndarray] = []
-    Ds: list[np.ndarray] = []
+    first: list[int] = []
     row = np.empty(len(keys), dtype=np.int64)
     for i, (cell, sign) in enumerate(keys):
         D = fields[cell]
@@ -366,9 +379,9 @@ def _limits(
         row[i] = np.argmax(near) if near.any() else len(found)
         if not near.any():
             found.append(w)
-            Ds.append(D)
+            first.append(cell)
     limit[going] = row[inverse.ravel()]
-    return limit, np.array(found).reshape(-1, d), np.array(Ds).reshape(-1, d)
+    return limit, np.array(found).reshape(-1, d), fields[first], walked.codes[first]
 
 
 def _invariant_drift(walked: _chunks.Walked) -> float:

@@ -18,6 +18,7 @@ from flowsim.alignment.walk import (
     elapsed,
     gap_now,
     norm,
+    product,
     split,
 )
 from flowsim.events import ALIVE
@@ -31,8 +32,8 @@ NOWHERE, GROWS, SHRINKS = range(3)
 def _parts(z, real, k, D, rho, rank):  # pragma: no cover - compiled
     """Return p, the square of w's rest, and u, v without cancellation."""
     p, across = split(z, D, rho, rank)
-    uv = gap_now(real, k) + across
     a = z[0]
+    uv = product(a, p, gap_now(real, k), across)
     if p >= 0.0:
         return p, across, a + p, uv / (a + p) if a + p > 0.0 else 0.0
     return p, across, uv / (a - p), a - p
@@ -62,7 +63,8 @@ def advance(t, z, real, whole, fields, rank, cell, tie, tends, angle):  # pragma
         tends[j] = GROWS if u > 0.0 else SHRINKS
         _advance_one(rho * (t - real[j, TIME]), p, across, u, v, z[j], whole[j], D, rho)
         p, across, u, v = _parts(z[j], real[j], whole[j], D, rho, rank[cell[j]])
-        angle[j] = np.arctan2(np.sqrt(across), p if tends[j] == GROWS else -p)
+        if p != 0.0 or across > 0.0:  # else w = 0, which has no direction yet
+            angle[j] = np.arctan2(np.sqrt(across), p if tends[j] == GROWS else -p)
 
 
 @compiled
@@ -104,6 +106,6 @@ def times_to_angle(goal, z, real, whole, fields, rank, cell, tie, out):  # pragm
         p, across, u, _ = _parts(z[j], real[j], whole[j], D, rho, rank[cell[j]])
         target = np.sqrt(across) / np.tan(goal)
         if u > 0.0 and target > p:
-            uv = gap_now(real[j], whole[j]) + across
+            uv = product(z[j, 0], p, gap_now(real[j], whole[j]), across)
             a = np.sqrt(max(uv + target * target, 0.0))
             out[j] += elapsed(z[j, 0], p, a, target - p, uv) / rho

@@ -77,5 +77,9 @@ def alignment_of(
         extremal=ends.limit,
         angle=angle,
         frozen_angle=frozen_angle,
-        vectors=ends.limits,
+        D=ends.limit_D,
+        norm=ends.limit_norm,
+        direction=ends.limit_direction,
+        code=ends.limit_code,
+        _cells=ends._cells,
     )

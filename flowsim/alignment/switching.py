@@ -12,10 +12,13 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from flowsim.cells import EPS, RANK_TOLERANCE
+from flowsim.cells import RANK_TOLERANCE
 
 #: What `select` found: sides were chosen; the neuron dies; `flowsim.selection` must decide.
 CHOSEN, DIES, ASK = range(3)
+#: Multipliers of hyperplanes closer to dependent than this are left to `flowsim.selection`,
+#: which does not square their condition.
+SAFE = 1e-3
 #: Rows of `Scratch.whole` and of `Scratch.real`.
 PLANES, INSIDE, WHERE, KEPT, PLACE = range(5)
 X, BASE, SHIFTED, LOW, HIGH, ZETA, VELOCITY = range(7)
@@ -29,13 +32,15 @@ class Scratch(NamedTuple):
     whole: np.ndarray  # (5, k) int64
     real: np.ndarray  # (7, k)
     lower: np.ndarray  # (d+1, d+1)
+    basis: np.ndarray  # (d+1, d)
 
 
 def scratch(d: int, planes: int) -> Scratch:
     """Allocate the working memory of one thread."""
     return Scratch(
-        np.zeros((5, planes + 1), np.int64), np.zeros((7, planes + 1)), np.zeros((d + 1, d + 1))
-    )
+        np.zeros((5, planes + 1), np.int64), np.zeros((7, planes + 1)),
+        np.zeros((d + 1, d + 1)), np.zeros((d + 1, d)),
+    )  # fmt: skip
 
 
 @compiled
@@ -61,28 +66,42 @@ def dot(normals, g, h):  # pragma: no cover - compiled
 
 
 @compiled
-def factor(normals, planes, count, kept, lower):  # pragma: no cover - compiled
-    """Factor the Gram matrix of the first independent ones of `planes` (Cholesky).
+def factor(normals, planes, count, kept, lower, basis):  # pragma: no cover - compiled
+    """Orthonormalise the first independent ones of `planes` (Gram-Schmidt, twice).
 
-    Writes their places into `kept` and the factor into `lower`; returns how many.
+    Writes their places into `kept`, an orthonormal basis of their normals into the rows of
+    `basis`, and L with ``normals = L basis`` into `lower`; returns how many they are, and
+    the smallest diagonal entry of L.
     """
-    rank = 0
+    d = normals.shape[0]
+    rank, smallest = 0, 1.0
     for c in range(count):
-        if rank == normals.shape[0]:
+        if rank == d:
             break
-        rest = 1.0
-        for r in range(rank):
-            s = dot(normals, planes[c], planes[kept[r]])
-            for q in range(r):
-                s -= lower[rank, q] * lower[r, q]
-            lower[rank, r] = s / lower[r, r]
-            rest -= lower[rank, r] ** 2
-        # The rank's tolerance, squared, is below the rounding of this sum.
-        if rest > max(RANK_TOLERANCE**2, 64 * EPS):
-            lower[rank, rank] = np.sqrt(rest)
+        new = basis[rank]
+        for i in range(d):
+            new[i] = normals[i, planes[c]]
+        lower[rank, :rank] = 0.0
+        for _ in range(2):
+            for r in range(rank):
+                s = 0.0
+                for i in range(d):
+                    s += basis[r, i] * new[i]
+                for i in range(d):
+                    new[i] -= s * basis[r, i]
+                lower[rank, r] += s
+        size = 0.0
+        for i in range(d):
+            size += new[i] ** 2
+        size = np.sqrt(size)
+        if size > RANK_TOLERANCE:
+            for i in range(d):
+                new[i] /= size
+            lower[rank, rank] = size
+            smallest = min(smallest, size)
             kept[rank] = c
             rank += 1
-    return rank
+    return rank, smallest
 
 
 @compiled
@@ -118,13 +137,14 @@ def select_one(plus, minus, tie, came):  # pragma: no cover - compiled
 
 
 @compiled
-def _box(normals, tie, count, base, whole, real, lower):  # pragma: no cover - compiled
+def _box(normals, tie, count, base, whole, real, lower, basis):  # pragma: no cover - compiled
     """Minimise ``|D_0 + sum zeta_g nu_g|`` for low <= zeta <= high.
 
     Block principal pivoting, as in `flowsim.selection`. base[c] = nu_c . D_0. Returns
-    whether it has ended and the hyperplanes with zeta inside are independent.
+    whether it has ended and the hyperplanes with zeta inside are safely independent.
     """
-    planes, inside, where, kept, place = whole
+    planes, inside, where = whole[PLANES], whole[INSIDE], whole[WHERE]
+    kept, place = whole[KEPT], whole[PLACE]
     x, low, high, zeta, velocity = real[X], real[LOW], real[HIGH], real[ZETA], real[VELOCITY]
     place[:count] = 0
     fewest, patience = count + 1, 3
@@ -136,7 +156,8 @@ def _box(normals, tie, count, base, whole, real, lower):  # pragma: no cover - c
                 free += 1
             else:
                 zeta[c] = low[c] if place[c] < 0 else high[c]
-        if factor(normals, inside, free, kept, lower) < free:
+        rank, smallest = factor(normals, inside, free, kept, lower, basis)
+        if rank < free or smallest < SAFE:
             return False
         for r in range(free):
             x[r] = -base[where[r]]
@@ -200,7 +221,7 @@ def select(  # pragma: no cover - compiled
             return ASK  # no longer attracting: a sign of a has changed
     if not real[LOW, count] < real[HIGH, count] - plan.tie:
         return _cross(plan, sign, came, count, sides, work)
-    if not _box(plan.normals, plan.tie, count + 1, real[BASE], whole, real, work.lower):
+    if not _box(plan.normals, plan.tie, count + 1, real[BASE], whole, real, work.lower, work.basis):
         return ASK
     for c in range(count + 1):
         sides[c] = _side(real[VELOCITY, c], plan.tie)
@@ -217,7 +238,9 @@ def _cross(plan, sign, came, count, sides, work):  # pragma: no cover - compiled
         extra = sign * plan.q[int(trial > 0), plane]
         for c in range(count):
             real[SHIFTED, c] = real[BASE, c] + extra * dot(plan.normals, whole[PLANES, c], plane)
-        if not _box(plan.normals, plan.tie, count, real[SHIFTED], whole, real, work.lower):
+        if not _box(
+            plan.normals, plan.tie, count, real[SHIFTED], whole, real, work.lower, work.basis
+        ):
             return ASK
         v = real[BASE, count] + extra
         for c in range(count):
@@ -243,5 +266,5 @@ def _all_off(plan, count, sides, work):  # pragma: no cover - compiled
         sides[c] = -plan.single[planes[c]]
         if sides[c] == 0:
             return ASK
-    independent = factor(plan.normals, planes, count + 1, kept, work.lower) == count + 1
-    return DIES if independent else ASK
+    rank, _ = factor(plan.normals, planes, count + 1, kept, work.lower, work.basis)
+    return DIES if rank == count + 1 else ASK

@@ -14,16 +14,17 @@ from typing import NamedTuple
 import numpy as np
 
 from flowsim.alignment import switching
-from flowsim.alignment.switching import ASK, DIES, KEPT, ZETA, X, compiled
+from flowsim.alignment.switching import ASK, DIES, KEPT, compiled
 from flowsim.cells import EPS, TOUCH
 from flowsim.events import DEAD, kind_code
 
 #: How a neuron's walk stands: under way; `flowsim.selection` must choose its cell; its next
-#: event is later than asked for; it has no further event; the log is full.
-GOING, ASKS, EARLY, SETTLED, FULL = range(5)
-#: Margins and slopes are computed afresh after so many events, or when the neuron has shrunk
-#: by so many powers of two: rounding does not pile up.
-REFRESH, SHRUNK = 64, 2
+#: event is later than asked for; it has no further event; the log is full; events pile up
+#: without progress in time.
+GOING, ASKS, EARLY, SETTLED, FULL, STUCK = range(6)
+#: Margins and slopes are computed afresh after so many events, when the neuron has shrunk by so
+#: many powers of two, or D by such a factor: what rounding has left of larger numbers goes.
+REFRESH, SHRUNK, FADED = 64, 2, 8.0
 #: w this close to a line through D (relative) lies on it.
 ON_LINE = 16 * EPS
 
@@ -63,6 +64,7 @@ class Scratch(NamedTuple):
 
     lines: np.ndarray  # (4, G)
     vectors: np.ndarray  # (2, d)
+    peak: np.ndarray  # (1,) the largest |D|, or change of it, since it was computed afresh
     slides: np.ndarray  # (G,) int64
     sides: np.ndarray  # (G+1,) int64
     counts: np.ndarray  # (2,) int64: slides, samples that are on
@@ -73,8 +75,8 @@ def scratch(d: int, planes: int) -> Scratch:
     """Allocate the working memory of one thread."""
     whole = lambda k: np.zeros(k, dtype=np.int64)  # noqa: E731
     return Scratch(
-        np.zeros((4, planes)), np.zeros((2, d)), whole(planes), whole(planes + 1), whole(2),
-        switching.scratch(d, planes),
+        np.zeros((4, planes)), np.zeros((2, d)), np.zeros(1), whole(planes), whole(planes + 1),
+        whole(2), switching.scratch(d, planes),
     )  # fmt: skip
 
 
@@ -95,7 +97,7 @@ def walk(plan, t, neurons, out, record, work):  # pragma: no cover - compiled
     tie, dies, slides = plan.tie, plan.dies, work.counts
     side, margin = work.lines[SIDE], work.lines[MARGIN]
     slope, beta = work.lines[SLOPE], work.lines[BETA]
-    held, field = work.vectors[HELD], work.vectors[FIELD]
+    held, field, peak = work.vectors[HELD], work.vectors[FIELD], work.peak
     for j in range(whole.shape[0]):
         if whole[j, STATUS] == FULL:
             whole[j, STATUS] = GOING
@@ -117,13 +119,14 @@ def walk(plan, t, neurons, out, record, work):  # pragma: no cover - compiled
                 _turn(plan, neurons, j, out, record, work)
             elif plane >= 0:
                 if slides[0] > 0 or not _cross(
-                    normals, gram, q, on, tie, dies, plane, k, code, side, slope, held, slides
+                    normals, gram, q, on, tie, dies, plane, k, code, side, slope, held, peak, slides
                 ):
                     _switch(plan, neurons, j, plane, out, record, work)
                 elif record:
                     _write(out, j, real[TIME], PATTERN, plane, -code[plane], code[plane])
                 left -= 1
-                if (left <= 0 or k[EXPONENT] <= size - SHRUNK) and k[STATUS] == GOING:
+                old = left <= 0 or k[EXPONENT] <= size - SHRUNK or norm(held) * FADED < peak[0]
+                if old and k[STATUS] == GOING:
                     _enter(plan, neurons, j, work)
                     left, size = REFRESH, k[EXPONENT]
     return False
@@ -148,6 +151,7 @@ def _enter(plan, neurons, j, work):  # pragma: no cover - compiled
             for i in range(d):
                 vectors[HELD, i] += sign * plan.q[side, g] * plan.normals[i, g]
     work.counts[0], work.counts[1] = slides, on
+    work.peak[0] = norm(vectors[HELD])
     lines[SLOPE] = 0.0
     lines[MARGIN] = 0.0
     for i in range(d):
@@ -160,27 +164,29 @@ def _enter(plan, neurons, j, work):  # pragma: no cover - compiled
 @compiled
 def _project(plan, z, work):  # pragma: no cover - compiled
     """Project D and w onto the slides; return their rank."""
-    normals, lines, slides = plan.normals, work.lines, work.slides
-    kept, lower = work.choice.whole[KEPT], work.choice.lower
-    x, zeta = work.choice.real[X], work.choice.real[ZETA]
-    d = normals.shape[0]
-    work.vectors[FIELD] = work.vectors[HELD]
-    lines[BETA] = lines[SLOPE]
-    rank = switching.factor(normals, slides, work.counts[0], kept, lower)
+    normals, lines, choice = plan.normals, work.lines, work.choice
+    d, planes = normals.shape
+    D = work.vectors[FIELD]
+    D[:] = work.vectors[HELD]
+    basis = choice.basis
+    rank, _ = switching.factor(
+        normals, work.slides, work.counts[0], choice.whole[KEPT], choice.lower, basis
+    )
     for r in range(rank):
-        g = slides[kept[r]]
-        x[r], zeta[r] = 0.0, -lines[SLOPE, g]
+        along, moved = 0.0, 0.0
         for i in range(d):
-            x[r] -= normals[i, g] * z[1 + i]
-    switching.solve(lower, rank, x)
-    switching.solve(lower, rank, zeta)
-    for r in range(rank):
-        g = slides[kept[r]]
-        switching.add_gram_row(normals, plan.gram, g, zeta[r], lines[BETA])
-        switching.add_gram_row(normals, plan.gram, g, x[r], lines[MARGIN])
+            along += basis[r, i] * D[i]
+            moved += basis[r, i] * z[1 + i]
         for i in range(d):
-            work.vectors[FIELD, i] += zeta[r] * normals[i, g]
-            z[1 + i] += x[r] * normals[i, g]
+            D[i] -= along * basis[r, i]
+            z[1 + i] -= moved * basis[r, i]
+    lines[BETA] = 0.0
+    lines[MARGIN] = 0.0
+    for i in range(d):
+        f, w = D[i], z[1 + i]
+        for g in range(planes):
+            lines[BETA, g] += f * normals[i, g]
+            lines[MARGIN, g] += w * normals[i, g]
     return rank
 
 
@@ -199,7 +205,7 @@ def _arrive(  # pragma: no cover - compiled
         return -1, False
     p, across = split(z, D, rho, rank)
     gap = gap_now(real, k)
-    uv = gap + across
+    uv = product(z[0], p, gap, across)
     # On the line through D a balanced neuron with p < 0 shrinks for ever; one with a = 0
     # and w orthogonal to D does not move.
     if (p < 0.0 and gap == 0.0 and across == 0.0) or (uv <= 0.0 and p <= 0.0 and z[0] <= 0.0):
@@ -218,8 +224,12 @@ def _arrive(  # pragma: no cover - compiled
     if plane < 0 and not turns and not origin:
         k[STATUS] = SETTLED
         return -1, False
-    a = 0.0 if turns else np.sqrt(max(uv + (p + q * rho) ** 2, 0.0))
-    time = real[TIME] + elapsed(z[0], p, a, q * rho, uv) / rho
+    dp = q * rho
+    a = 0.0 if turns else np.sqrt(max(z[0] ** 2 + dp * (2.0 * p + dp), 0.0))
+    time = real[TIME] + elapsed(z[0], p, a, dp, uv) / rho
+    if not time < np.inf:
+        k[STATUS] = STUCK
+        return -1, False
     if time > t:
         k[STATUS] = EARLY
         return -1, False
@@ -263,6 +273,14 @@ def split(z, D, rho, rank):  # pragma: no cover - compiled
     for i in range(d):
         rest += (z[1 + i] - p * D[i] / rho) ** 2
     return p, 0.0 if rest <= ON_LINE**2 * size else rest
+
+
+@compiled
+def product(a, p, gap, across):  # pragma: no cover - compiled
+    """Return uv = a^2 - p^2 from the numbers that cancel less; gap + across is the same."""
+    if gap < 0.0 and a * a + p * p < across - gap:
+        return (a - p) * (a + p)
+    return gap + across
 
 
 @compiled
@@ -346,7 +364,7 @@ def _turn(plan, neurons, j, out, record, work):  # pragma: no cover - compiled
 
 @compiled
 def _cross(  # pragma: no cover - compiled
-    normals, gram, q, on, tie, dies, plane, k, code, side, slope, held, counts
+    normals, gram, q, on, tie, dies, plane, k, code, side, slope, held, peak, counts
 ):
     """Take a neuron without slides across a hyperplane; return whether it crosses alive."""
     came = code[plane]
@@ -364,15 +382,16 @@ def _cross(  # pragma: no cover - compiled
     code[plane] = -came
     side[plane] = -came
     k[CHANGES] += 1
-    _add_field(normals, gram, plane, sign * (q[there, plane] - q[here, plane]), slope, held)
+    _add_field(normals, gram, plane, sign * (q[there, plane] - q[here, plane]), slope, held, peak)
     return True
 
 
 @compiled
-def _add_field(normals, gram, g, change, slope, held):  # pragma: no cover - compiled
+def _add_field(normals, gram, g, change, slope, held, peak):  # pragma: no cover - compiled
     """Add ``change nu_g`` to D."""
     for i in range(normals.shape[0]):
         held[i] += change * normals[i, g]
+    peak[0] = max(peak[0], abs(change))
     switching.add_gram_row(normals, gram, g, change, slope)
 
 
@@ -417,7 +436,7 @@ def _recode(plan, neurons, j, g, new, out, record, work):  # pragma: no cover - 
     if new != 0:
         change += sign * plan.q[int(new > 0), g]
         work.counts[1] += plan.on[int(new > 0), g]
-    _add_field(plan.normals, plan.gram, g, change, work.lines[SLOPE], work.vectors[HELD])
+    _add_field(plan.normals, plan.gram, g, change, work.lines[SLOPE], work.vectors[HELD], work.peak)
     code[g] = new
     work.lines[SIDE, g] = new
     neurons.whole[j, CHANGES] += 1

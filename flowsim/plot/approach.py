@@ -68,7 +68,7 @@ def end_time(flow: AlignmentFlow) -> float:
     going = np.flatnonzero(flow.limit >= 0)
     if flow.status != "settled" or not len(going):
         return flow.t
-    rate = np.linalg.norm(flow.limit_D, axis=1)[flow.limit[going]]
+    rate = flow.limit_norm[flow.limit[going]]
     angle = np.maximum(flow.angle[going], _SMALLEST)
     left = np.log(np.tan(angle / 2.0) / np.tan(0.01)) / rate
     return flow.t + max(0.0, float(np.quantile(left, 0.95)))
