@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from numbers import Real
 from typing import Any
 
+import numpy as np
+
 
 def real(name: str, value: Any) -> float:
     """Return a real number as a float; text, None, arrays and complex numbers are none.
@@ -62,3 +64,16 @@ def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
     if not isinstance(value, str) or value not in words:
         raise ValueError(f"Argument `{name}` must be one of {', '.join(words)}, but is {value!r}.")
     return str(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return True or False.
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"Argument `{name}` must be True or False, but is {value!r}.")
+    return bool(value)

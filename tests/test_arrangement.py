@@ -13,7 +13,7 @@ import flowsim as fs
 from flowsim.alignment import arrangement
 from flowsim.alignment._exact_faces import ExactArrangement, integer_normals
 from flowsim.alignment._faces import Faces
-from flowsim.alignment._rounded_faces import RoundedArrangement
+from flowsim.alignment._rounded_faces import InconsistentError, RoundedArrangement
 
 CORNERS = [list(corner) for corner in product((-1, 1), repeat=3)]
 GRID = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]]
@@ -124,6 +124,19 @@ def test_special_position_is_noticed_by_the_sweep():
         else:
             with pytest.raises(arrangement.DegenerateError):
                 arrangement.Sweep(N).count()
+
+
+@pytest.mark.parametrize("apart", [1e-8, 1e-9])
+@pytest.mark.parametrize("d", [4, 5])
+def test_nearly_parallel_floats_are_cut_in_exact_arithmetic(apart, d):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((3, d))
+    data = dataset(np.vstack([X, X + apart * rng.standard_normal(X.shape)]))
+    with pytest.raises(InconsistentError):
+        RoundedArrangement(data.normals).faces()
+    expected = codes(arrangement.cells(data, exact=True))
+    assert codes(arrangement.cells(data)) == expected
+    assert arrangement.count(data) == len(expected) == arrangement.cell_count(6, d)
 
 
 def test_parallel_and_antipodal_samples_share_a_hyperplane():

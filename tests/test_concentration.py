@@ -101,6 +101,57 @@ def test_deviations_scale_with_the_data():
     assert found.lower * 2.0**300 == pytest.approx(deviation(data).lower, rel=1e-13)
 
 
+@pytest.mark.parametrize(("p", "q"), [(-330, -330), (330, 330), (-500, 400), (400, -100), (0, 7)])
+@pytest.mark.parametrize("method", ["auto", "bound"])
+def test_powers_of_two_scale_all_distances_exactly(p, q, method):
+    rng = np.random.default_rng(3)
+    X, beta = rng.standard_normal((12, 3)), np.array([1.0, -0.5, 2.0])
+    y = X @ beta + rng.standard_normal(12)
+    sigma = np.diag([1.0, 2.0, 0.5])
+    scaled = fs.Dataset(np.ldexp(X, p), np.ldexp(y, q), teacher=np.ldexp(beta, q - p))
+    expected = deviation(fs.Dataset(X, y, teacher=beta), covariance=sigma, method=method)
+    found = deviation(scaled, covariance=np.ldexp(sigma, 2 * p), method=method)
+    for name in ("lower", "upper", "extremal", "zero", "D", "population"):
+        before, after = getattr(expected, name), getattr(found, name)
+        assert np.array_equal(np.ldexp(before, p + q), after, equal_nan=True)
+
+
+@pytest.mark.parametrize("method", ["auto", "bound"])
+def test_of_fields_and_teachers_of_other_scales_the_larger_one_is_the_distance(method):
+    rng = np.random.default_rng(0)
+    X, beta = rng.standard_normal((12, 3)), np.array([1.0, 0.0, 0.0])
+    y = X @ beta + rng.standard_normal(12)
+    for size, strength in ((1e-100, 1.0), (1e-100, 1e-190), (1e-150, 1e200)):
+        data = fs.Dataset(X * size, y * size, teacher=beta * strength, inputs="gaussian")
+        found = deviation(data, method=method)
+        assert found.lower == pytest.approx(0.5 * strength, rel=1e-9)
+        assert found.upper == pytest.approx(0.5 * strength, rel=1e-9)
+        assert found.extremal == pytest.approx(0.5 * strength, rel=1e-9)
+    one = deviation(fs.Dataset(X, y, teacher=beta * 1e-200, inputs="gaussian"), method=method)
+    assert one.lower > one.extremal > 0.1
+    for strength in (1.0, 1e-300):
+        data = fs.Dataset(X * 1e100, y * 1e100, teacher=beta * strength, inputs="gaussian")
+        found = deviation(data, method=method)
+        assert found.lower == pytest.approx(one.lower * 1e200, rel=1e-12)
+        assert found.extremal == pytest.approx(one.extremal * 1e200, rel=1e-12)
+
+
+def test_without_labels_the_distance_is_the_population():
+    data = fs.Dataset(np.eye(3) + 0.1, np.zeros(3), teacher=[3e-200, 4e-200, 0], inputs="gaussian")
+    found = deviation(data)
+    assert found.lower == found.upper == pytest.approx(2.5e-200, rel=1e-15)
+
+
+def test_nearly_parallel_inputs_are_visited_too():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((3, 4))
+    X = np.vstack([X, X + 1e-9 * rng.standard_normal(X.shape)])
+    data = fs.Dataset(X, rng.standard_normal(6), teacher=np.ones(4), inputs="gaussian")
+    found = deviation(data)
+    assert (found.complete, found.cells) == (True, arrangement.cell_count(6, 4))
+    assert found.lower == pytest.approx(plain(data), rel=1e-12)
+
+
 def test_the_deviation_falls_like_the_root_of_n():
     found = concentration((100, 400, 1600, 6400), d=2, seeds=range(12), extremal=False)
     assert found.lower.shape == (4, 12)
@@ -147,3 +198,43 @@ def test_bad_arguments_are_named():
             call()
     with pytest.raises(TypeError, match="Argument `data` must be"):
         deviation(np.eye(2))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"negative_slope": "x"}, "`negative_slope` must be a real number, but"),
+        ({"negative_slope": None}, "`negative_slope` must be a real number, but"),
+        ({"method": ["auto"]}, "`method` must be one of auto, enumerate, bound, but"),
+        ({"max_cells": "a"}, "`max_cells` must be a real number, but"),
+        ({"budget": "a"}, "`budget` must be an integer, but"),
+        ({"budget": -5}, "`budget` must be at least 0, but"),
+        ({"seed": -1}, "`seed` must be at least 0, but"),
+        ({"seed": "a"}, "`seed` must be an integer, but"),
+        ({"extremal": "no"}, "`extremal` must be True or False, but"),
+        ({"covariance": "a"}, "`covariance` must be a 2-d array, but"),
+        ({"covariance": [[1.0], [1.0, 2.0]]}, "`covariance` must have rows of one length, but"),
+        ({"covariance": [[1, 0, 0], [0, 1, 0], [0, 0, np.nan]]}, "`covariance` must hold finite"),
+        ({"covariance": np.eye(3) * 1j}, "`covariance` must hold real numbers, but"),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    with pytest.raises((TypeError, ValueError), match=f"Argument {message}"):
+        deviation(fs.datasets.linear_teacher(10, 3), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ns": 10}, "`ns` must be an iterable of integers, but is 10"),
+        ({"seeds": 3}, "`seeds` must be an iterable of integers, but is 3"),
+        ({"seeds": []}, "`seeds` must have at least one entry, but"),
+        ({"ns": ["a"]}, r"`ns\[0\]` must be an integer, but is 'a'"),
+        ({"ns": [10, 1.7]}, r"`ns\[1\]` must be an integer, but is 1.7"),
+        ({"ns": [0]}, r"`ns\[0\]` must be at least 1, but is 0"),
+        ({"seeds": [0.5]}, r"`seeds\[0\]` must be an integer, but is 0.5"),
+    ],
+)
+def test_bad_sizes_and_seeds_are_named(options, message):
+    with pytest.raises((TypeError, ValueError), match=f"Argument {message}"):
+        concentration(**options)

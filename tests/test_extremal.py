@@ -290,7 +290,7 @@ def test_a_field_that_touches_a_hyperplane_belongs_to_the_face_inside_it():
     assert pytest.approx(np.array([1.0, 0.5]), abs=1e-15) == beside.D
 
 
-def test_directions_become_verified_vectors_and_others_are_left_out():
+def test_each_direction_has_its_entry_and_sampling_keeps_verified_ones_alone():
     data = fs.datasets.linear_teacher(30, 3, noise=2.0, seed=5)
     cells = Cells.of(data, 0.0, "half_mean", np.zeros(data.n))
     every = extremal_vectors(data)
@@ -299,11 +299,65 @@ def test_directions_become_verified_vectors_and_others_are_left_out():
     assert [v.code.tolist() for v in again] == [v.code.tolist() for v in every]
     assert any(np.any(v.pattern == 0) for v in again)
     elsewhere = np.random.default_rng(0).standard_normal((500, 3))
-    some = _by_sampling(cells, np.vstack([elsewhere, directions[:2]]), 502)
+    elsewhere /= np.linalg.norm(elsewhere, axis=1)[:, None]
+    both = np.vstack([elsewhere, directions[:2]])
+    some = _by_sampling(cells, both, 502)
     assert not some.complete
     codes = {v.code.tobytes() for v in every}
     assert {v.code.tobytes() for v in some} <= codes
     assert len(some) >= 2
+    entries = vectors_at(cells, both)
+    assert len(entries) == 502
+    assert entries[500].code.tobytes() == every[0].code.tobytes()
+    plain = [i for i, v in enumerate(entries) if v.code.tobytes() not in codes]
+    assert len(plain) > 400
+    for v, w in ((entries[i], both[i]) for i in plain):
+        D = ((data.X @ w > 0) * data.y) @ data.X / data.n
+        assert pytest.approx(D, rel=1e-13, abs=1e-14) == v.D
+        assert np.allclose(v.direction, w, rtol=0, atol=1e-15)
+        assert pytest.approx(w @ D, abs=1e-13) == v.G
+        assert (v.role, np.isnan(v.multipliers).all()) == ((0, None), True)
+
+
+def test_the_entry_of_a_given_face_has_its_projected_field():
+    data = fs.datasets.three_points()
+    cells = Cells.of(data, 0.0, "half_mean", np.zeros(data.n))
+    code = np.array([0, 1, -1], dtype=np.int8)
+    (v,) = vectors_at(cells, np.array([[0.6, 0.8]]), code[None])
+    assert v.code.tolist() == [0, 1, -1]
+    free = data.X[1] * data.y[1] / 3
+    nu = data.normals[0]
+    assert pytest.approx(free - (nu @ free) * nu, abs=1e-15) == v.D
+
+
+@pytest.mark.parametrize("d", [4, 5])
+@pytest.mark.parametrize("apart", [1e-8, 1e-10, 1e-12])
+@pytest.mark.parametrize("seed", range(3))
+def test_nearly_parallel_floats_have_those_of_exact_arithmetic(d, apart, seed):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((3, d))
+    X = np.vstack([X, X + apart * rng.standard_normal(X.shape)])
+    data = fs.Dataset(X, rng.standard_normal(6))
+    found, exact = (extremal_vectors(data, exact=e, samples=0) for e in (False, True))
+    assert [v.code.tolist() for v in found] == [v.code.tolist() for v in exact]
+    assert [v.role for v in found] == [v.role for v in exact]
+    assert np.array_equal(found.zero, exact.zero)
+    with pytest.raises(ValueError, match="Argument `max_faces` must be at least"):
+        extremal_vectors(data, samples=0, max_faces=2000)
+
+
+@pytest.mark.parametrize(("k", "r", "role"), [(12, 4, (-1, SHRINK)), (40, 9, (0, None))])
+def test_roles_along_dependent_hyperplanes_are_decided_or_left_open_when_too_many(k, r, role):
+    """G falls from w = e on no ray: it grows by sum_k y_k |u_k . v|, so that only a < 0 stays."""
+    U = np.random.default_rng(k).standard_normal((k, r))
+    X = np.zeros((2 * k + 1, r + 1))
+    X[:k, :r], X[k:-1, :r], X[-1, r] = U, -U, 1.0
+    data = fs.Dataset(X, np.ones(2 * k + 1))
+    cells = Cells.of(data, 0.0, "half_mean", np.zeros(data.n))
+    v = extremal_at(cells, np.eye(r + 1)[r])
+    assert v is not None
+    assert v.code.tolist() == [0] * k + [1]
+    assert v.role == role
 
 
 def test_tables_state_all_of_it():
@@ -325,10 +379,17 @@ def test_tables_state_all_of_it():
         ({"method": "enumerate", "max_faces": 3}, "Argument `max_faces` must be at least"),
         ({"exact": True, "max_faces": 3}, "Argument `max_faces` must be at least"),
         ({"exact": True, "method": "sample"}, "Argument `method` must not be"),
+        ({"max_faces": "a"}, "Argument `max_faces` must be a real number, but"),
+        ({"max_faces": None}, "Argument `max_faces` must be a real number, but"),
+        ({"max_faces": np.nan}, "Argument `max_faces` must be a number, but"),
+        ({"negative_slope": "x"}, "Argument `negative_slope` must be a real number, but"),
+        ({"negative_slope": None}, "Argument `negative_slope` must be a real number, but"),
+        ({"exact": "no"}, "Argument `exact` must be True or False, but"),
+        ({"seed": -1}, "Argument `seed` must be at least 0, but"),
     ],
 )
 def test_bad_options_are_named(options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         extremal_vectors(fs.datasets.five_points(), **options)
 
 

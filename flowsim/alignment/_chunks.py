@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from flowsim.alignment import walk
+from flowsim.alignment import neurons, walk
 from flowsim.alignment.plan import Plan, plan_of
 from flowsim.cells import TOUCH, Cells, projector
 from flowsim.events import ALIVE, DEAD, ORIGIN, kind_code
@@ -27,14 +27,14 @@ STRIKES = 3
 
 @dataclass(eq=False)
 class Walked:
-    """Neurons at their last events, as `walk.Neurons`; `codes[cell]` are their cells."""
+    """Neurons at their last events, as `neurons.Neurons`; `codes[cell]` are their cells."""
 
     z: np.ndarray
     real: np.ndarray
     whole: np.ndarray
     cell: np.ndarray  # (m,)
     codes: np.ndarray  # (C, G)
-    rows: np.ndarray  # (R, 5), columns `walk.LOG_COLUMNS`
+    rows: np.ndarray  # (R, 5), columns `neurons.LOG_COLUMNS`
     times: np.ndarray  # (R,)
     violation: float  # the largest distance of a margin from where its code says, relative
 
@@ -87,34 +87,34 @@ class _Chunk:
         m, planes = state.code.shape
         whole = np.zeros((m, 9), dtype=np.int64)
         for column, values in (
-            (walk.SIGN, state.sign), (walk.BALANCE, state.balance),
-            (walk.EXPONENT, state.exponent), (walk.GAP_EXPONENT, state.gap_exponent),
-            (walk.FATE, state.fate), (walk.STATUS, walk.GOING), (walk.PLANE, -1),
+            (neurons.SIGN, state.sign), (neurons.BALANCE, state.balance),
+            (neurons.EXPONENT, state.exponent), (neurons.GAP_EXPONENT, state.gap_exponent),
+            (neurons.FATE, state.fate), (neurons.STATUS, neurons.GOING), (neurons.PLANE, -1),
         ):  # fmt: skip
             whole[:, column] = values
-        self.neurons = walk.Neurons(
+        self.neurons = neurons.Neurons(
             state.z, np.column_stack([state.gap, np.zeros(m)]), whole, state.code
         )
         self.strikes = np.zeros(m, dtype=np.int64)
-        self.log = walk.log(LOG_ROWS if record else 0)
-        self.scratch = walk.scratch(cells.d, planes)
+        self.log = neurons.log(LOG_ROWS if record else 0)
+        self.scratch = neurons.scratch(cells.d, planes)
         self.drained: list[tuple[np.ndarray, np.ndarray]] = []
         self._start()
 
     def _start(self) -> None:
         """Choose signs where a = 0 and cells of neurons on hyperplanes; find the dead."""
         s, cells = self.neurons, self.cells
-        for j in np.flatnonzero((s.z[:, 0] == 0.0) & (s.whole[:, walk.FATE] == ALIVE)):
+        for j in np.flatnonzero((s.z[:, 0] == 0.0) & (s.whole[:, neurons.FATE] == ALIVE)):
             growth = s.z[j, 1:] @ cells.field(cells.y, s.code[j])
-            s.whole[j, walk.SIGN] = -1 if growth < 0.0 else 1
+            s.whole[j, neurons.SIGN] = -1 if growth < 0.0 else 1
         s.z[:, 0] = np.abs(s.z[:, 0])
-        for j in np.flatnonzero((s.whole[:, walk.FATE] == ALIVE) & ~np.all(s.code, axis=1)):
+        for j in np.flatnonzero((s.whole[:, neurons.FATE] == ALIVE) & ~np.all(s.code, axis=1)):
             self._enter(int(j), self._select(int(j)), start=True)
         if self.plan.dies:
             on = np.where(s.code > 0, self.plan.on[1], self.plan.on[0])
             off = np.all(s.code != 0, axis=1) & ~np.any(on > 0, axis=1)
-            s.whole[(s.whole[:, walk.FATE] == ALIVE) & off, walk.FATE] = DEAD
-        s.whole[s.whole[:, walk.FATE] != ALIVE, walk.STATUS] = walk.SETTLED
+            s.whole[(s.whole[:, neurons.FATE] == ALIVE) & off, neurons.FATE] = DEAD
+        s.whole[s.whole[:, neurons.FATE] != ALIVE, neurons.STATUS] = neurons.SETTLED
 
     def walk(self, t: float) -> Walked:
         """Walk up to time `t`, choosing cells where the kernel asks."""
@@ -122,7 +122,7 @@ class _Chunk:
         while True:
             full = walk.walk(self.plan, t, s, self.log, self.record, self.scratch)
             self._drain()
-            asking = np.flatnonzero(s.whole[:, walk.STATUS] == walk.ASKS)
+            asking = np.flatnonzero(s.whole[:, neurons.STATUS] == neurons.ASKS)
             for j in asking:
                 self._answer(int(j))
             if not full and len(asking) == 0:
@@ -131,10 +131,10 @@ class _Chunk:
 
     def _answer(self, j: int) -> None:
         s = self.neurons
-        if s.whole[j, walk.IDLE] > 0:
-            self.strikes[j] += s.whole[j, walk.IDLE] > 4 * s.code.shape[1] + 100
+        if s.whole[j, neurons.IDLE] > 0:
+            self.strikes[j] += s.whole[j, neurons.IDLE] > 4 * s.code.shape[1] + 100
         if self.strikes[j] > STRIKES:
-            s.whole[j, walk.STATUS] = walk.STUCK
+            s.whole[j, neurons.STATUS] = neurons.STUCK
             return
         self._enter(j, self._select(j))
 
@@ -145,14 +145,14 @@ class _Chunk:
         if at_origin:
             w[:] = 0.0
         on = (before == 0) | (np.abs(cells.normals @ w) <= TOUCH)
-        if s.whole[j, walk.PLANE] >= 0:
-            on[s.whole[j, walk.PLANE]] = True
+        if s.whole[j, neurons.PLANE] >= 0:
+            on[s.whole[j, neurons.PLANE]] = True
         return select(
             cells,
             cells.y,
             before,
             np.flatnonzero(on),
-            float(s.whole[j, walk.SIGN]),
+            float(s.whole[j, neurons.SIGN]),
             at_origin=at_origin,
         )
 
@@ -162,7 +162,7 @@ class _Chunk:
         before = s.code[j].copy()
         changed = np.flatnonzero(before != chosen.code)
         if not start:
-            s.whole[j, walk.CHANGES] += len(changed)
+            s.whole[j, neurons.CHANGES] += len(changed)
             for g in changed:
                 self._note(j, "pattern", int(g), int(before[g]), int(chosen.code[g]))
         if chosen.ambiguous:
@@ -171,11 +171,11 @@ class _Chunk:
             self._note(j, "death")
         elif chosen.fate == ORIGIN or (not np.any(chosen.code) and np.any(before)):
             self._note(j, "origin")
-        s.code[j], s.whole[j, walk.FATE] = chosen.code, chosen.fate
+        s.code[j], s.whole[j, neurons.FATE] = chosen.code, chosen.fate
         if chosen.fate != ALIVE:
-            s.whole[j, walk.STATUS] = walk.SETTLED
+            s.whole[j, neurons.STATUS] = neurons.SETTLED
             return
-        s.whole[j, walk.STATUS] = walk.GOING
+        s.whole[j, neurons.STATUS] = neurons.GOING
         if not np.all(chosen.code):
             P, _ = projector(self.cells.normals[chosen.code == 0])
             s.z[j, 1:] = P @ s.z[j, 1:]
@@ -183,7 +183,7 @@ class _Chunk:
     def _note(self, j: int, kind: str, g: int = -1, before: int = -1, after: int = -1) -> None:
         if self.record:
             row = np.array([[j, kind_code(kind), g, before, after]], dtype=np.int32)
-            self.drained.append((row, self.neurons.real[[j], walk.TIME]))
+            self.drained.append((row, self.neurons.real[[j], neurons.TIME]))
 
     def _drain(self) -> None:
         count = int(self.log.count[0])
@@ -209,7 +209,7 @@ class _Chunk:
     def _violation(self) -> float:
         """Return by how much a living neuron's margin is on another side than its code says."""
         s = self.neurons
-        live = s.whole[:, walk.FATE] == ALIVE
+        live = s.whole[:, neurons.FATE] == ALIVE
         z, code = s.z[live], s.code[live]
         margin = z[:, 1:] @ self.cells.normals.T
         wrong = np.where(code == 0, np.abs(margin), -code * margin).max(axis=1, initial=0.0)

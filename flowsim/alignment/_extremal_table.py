@@ -65,7 +65,11 @@ def _title(vectors: ExtremalVectors) -> str:
     still = f"; {zeros} cell{'s' * (zeros != 1)} with D = 0" if zeros else ""
     share = vectors.dead_share
     where = "" if np.isnan(share) else f"; {share:.4f} of random neurons die or rest"
-    return f"{what}, {how}{still}{where}"
+    other = vectors.other_share
+    # Some of them may be fewer than four decimals show.
+    share = f"{other:.4f}" if other >= 5e-5 else f"{other:.1e}"
+    elsewhere = f"; {share} end elsewhere, where rounding decides ties" if other > 0 else ""
+    return f"{what}, {how}{still}{where}{elsewhere}"
 
 
 def _row(v: ExtremalVector) -> list[str]:

@@ -15,7 +15,8 @@ face is visited exactly once, without memory of the others, by the sweep of
    at infinity that meet the chart ``h_1 . w = -1``; and so on with h_2, ... (a *level* for each).
 
 Data in special position (parallel samples and antipodal ones are not, they share a hyperplane) are
-enumerated around the rays of the arrangement by `flowsim.alignment._faces`, at a higher cost.
+enumerated around the rays of the arrangement by `flowsim.alignment._faces`, at a higher cost; so
+are nearly parallel floats, in exact arithmetic if rounding does not tell which of them meet.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ def count(data: Dataset, *, exact: bool = False) -> int:
         Only its inputs matter.
     exact : bool
         Enumerate in exact arithmetic, as is done anyway for rational inputs in special position;
-        float ones are in special position if they are up to rounding.
+        float ones are in special position if they are up to rounding, and taken as their binary
+        values if rounding does not tell.
 
     Raises
     ------
@@ -95,14 +97,17 @@ def cells(data: Dataset, *, exact: bool = False) -> np.ndarray:
         with suppress(DegenerateError):
             codes = Sweep(data.normals @ row_space(data.normals)).cells()
             return codes[np.lexsort(codes.T[::-1])]
-    from flowsim.alignment._exact_faces import ExactArrangement, integer_normals
-    from flowsim.alignment._rounded_faces import RoundedArrangement
+    return np.array(sorted(_special_cells(data, exact or data.rational)), dtype=np.int8)
 
-    if exact or data.rational:
-        special = ExactArrangement(integer_normals(data))
-    else:
-        special = RoundedArrangement(data.normals)
-    return np.array(sorted(special.cells()), dtype=np.int8)
+
+def _special_cells(data: Dataset, exact: bool) -> set[tuple[int, ...]]:
+    from flowsim.alignment._exact_faces import ExactArrangement, integer_normals
+    from flowsim.alignment._rounded_faces import InconsistentError, RoundedArrangement
+
+    if not exact:
+        with suppress(InconsistentError):
+            return RoundedArrangement(data.normals).cells()
+    return ExactArrangement(integer_normals(data)).cells()
 
 
 def _check(data: Dataset) -> None:

@@ -23,12 +23,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import comb
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from flowsim import datasets
+from flowsim._arguments import flag, one_of, real, whole
+from flowsim._rational import to_numbers
 from flowsim.alignment import arrangement
 from flowsim.cells import Cells
 from flowsim.data import Dataset
@@ -151,16 +153,14 @@ def concentration(
     Raises
     ------
     TypeError, ValueError
-        As `linear_teacher` and `deviation` do, and if `ns` or `seeds` is empty.
+        As `linear_teacher` and `deviation` do, and if `ns` or `seeds` is empty or holds anything
+        but such integers.
 
     References
     ----------
     Boursier & Flammarion, arXiv 2410.02348, theorem 3.1.
     """
-    sizes, draws = [int(n) for n in ns], [int(seed) for seed in seeds]
-    for name, values in (("ns", sizes), ("seeds", draws)):
-        if not values:
-            raise ValueError(f"Argument `{name}` must have at least one entry, but it has none.")
+    sizes, draws = _integers("ns", ns, 1), _integers("seeds", seeds, 0)
     found = [
         [
             deviation(
@@ -186,6 +186,18 @@ def concentration(
         n=np.array(sizes), seed=np.array(draws), **tables,
         exponent=exponent, exponent_error=error, settings=settings,
     )  # fmt: skip
+
+
+def _integers(name: str, values: Any, low: int) -> list[int]:
+    try:
+        entries = list(values)
+    except TypeError:
+        raise TypeError(
+            f"Argument `{name}` must be an iterable of integers, but is {values!r}."
+        ) from None
+    if not entries:
+        raise ValueError(f"Argument `{name}` must have at least one entry, but it has none.")
+    return [whole(f"{name}[{i}]", value, low) for i, value in enumerate(entries)]
 
 
 def fitted_exponent(n: Sequence[int], values: np.ndarray) -> tuple[float, float]:
@@ -240,30 +252,32 @@ def deviation(
     Raises
     ------
     TypeError
-        If `data` is not a Dataset.
+        If `data` is not a Dataset, or another argument is of another type.
     ValueError
-        If the data have no teacher, the covariance is missing or has another shape, `method` is
+        If the data have no teacher, the covariance is missing or has another shape, an option is
         not among its values, or there are more cells than `max_cells` and they must be visited.
 
     References
     ----------
     Boursier & Flammarion, arXiv 2410.02348, theorem 3.1.
     """
-    population = (1.0 + float(negative_slope)) / 2 * _moment(data, covariance)
-    if method not in ("auto", "enumerate", "bound"):
-        raise ValueError(
-            f"Argument `method` must be one of auto, enumerate, bound, but it is {method!r}."
-        )
     from flowsim.alignment._farthest import Fields
     from flowsim.alignment.extremal import checked_slope
 
-    cells = Cells.of(data, checked_slope(negative_slope), "half_mean", np.zeros(data.n))
-    exponent = cells.x_exponent + cells.y_exponent
-    goal = np.ldexp(population, -exponent)
+    _check_data(data)
+    slope = checked_slope(negative_slope)
+    one_of("method", method, ("auto", "enumerate", "bound"))
+    real("max_cells", max_cells)
+    budget, seed = whole("budget", budget, 0), whole("seed", seed, 0)
+    flag("extremal", extremal)
+    moment, moment_exponent = _moment(data, covariance)
+
+    cells = Cells.of(data, slope, "half_mean", np.zeros(data.n))
+    scale = _Scale.of(cells, (1.0 + slope) / 2 * moment, moment_exponent)
     basis = arrangement.row_space(cells.normals)
     N = np.ascontiguousarray(cells.normals @ basis)
-    fields = Fields(N, *cells.sides(cells.y), goal @ basis)
-    outside = float(np.linalg.norm(goal - basis @ (basis.T @ goal)))
+    fields = Fields(N, scale.plus, scale.minus, scale.goal @ basis)
+    outside = float(np.linalg.norm(scale.goal - basis @ (basis.T @ scale.goal)))
 
     everything = None if method == "bound" else _enumerate(data, fields, max_cells)
     if everything is None and method == "enumerate":
@@ -278,14 +292,48 @@ def deviation(
         D, count = fields.search(_STARTS, np.random.default_rng(seed)), None
         D, upper = fields.upper(D, budget)
         lower = fields.distance(D)
-    near, far = (float(np.ldexp(np.hypot(x, outside), exponent)) for x in (lower, upper))
-    values = _extremal(data, negative_slope, population, max_cells if extremal else 0)
-    D = np.ldexp(basis @ D, exponent)
+    near, far = (float(np.ldexp(np.hypot(x, outside), scale.exponent)) for x in (lower, upper))
+    values = _extremal(data, slope, scale, max_cells if extremal else 0)
+    D, population = (np.ldexp(v, scale.exponent) for v in (basis @ D, scale.goal))
     return Deviation(near, far, everything is not None, count, D, population, *values)
 
 
-def _moment(data: Dataset, covariance: ArrayLike | None) -> np.ndarray:
-    """Return ``Sigma beta*``."""
+class _Scale(NamedTuple):
+    """Fields and the population's in units of ``2**exponent``, which make the largest order one.
+
+    Distances are taken in these units, where squares neither overflow nor, where it matters,
+    underflow; powers of two round nothing.
+    """
+
+    plus: np.ndarray
+    minus: np.ndarray
+    goal: np.ndarray
+    exponent: int
+
+    @classmethod
+    def of(cls, cells: Cells, goal: np.ndarray, goal_exponent: int) -> _Scale:
+        sides = np.array(cells.sides(cells.y))
+        own = cells.x_exponent + cells.y_exponent
+        sizes = [
+            part + _exponent(values)
+            for values, part in ((sides, own), (goal, goal_exponent))
+            if np.any(values)
+        ]
+        exponent = max(sizes, default=0)
+        plus, minus = np.ldexp(sides, own - exponent)
+        return cls(plus, minus, np.ldexp(goal, goal_exponent - exponent), exponent)
+
+    def distance(self, D: np.ndarray) -> float:
+        """Return how far a field in the data's units is from the population's."""
+        off = np.linalg.norm(np.ldexp(D, -self.exponent) - self.goal)
+        return float(np.ldexp(off, self.exponent))
+
+
+def _exponent(values: np.ndarray) -> int:
+    return int(np.frexp(np.max(np.abs(values)))[1])
+
+
+def _check_data(data: Any) -> None:
     if not isinstance(data, Dataset):
         raise TypeError(
             f"Argument `data` must be a flowsim.Dataset, but it is a {type(data).__name__}."
@@ -295,20 +343,28 @@ def _moment(data: Dataset, covariance: ArrayLike | None) -> np.ndarray:
             "Argument `data` must have a linear teacher, which the population's field depends on, "
             f"but {data!r} has none."
         )
+
+
+def _moment(data: Dataset, covariance: ArrayLike | None) -> tuple[np.ndarray, int]:
+    """Return ``Sigma beta*`` as a vector and the exponent of a power of two to multiply by."""
+    assert data.teacher is not None
+    own = _exponent(data.teacher)
+    teacher = np.ldexp(data.teacher, -own)
     if covariance is None:
         if data.inputs is None:
             raise ValueError(
                 "Argument `covariance` must be given for inputs of unknown distribution, but it is "
                 "None."
             )
-        return data.teacher
-    matrix = np.asarray(covariance, dtype=np.float64)
+        return teacher, own
+    matrix = to_numbers(covariance, "covariance", ndim=2).values
     if matrix.shape != (data.d, data.d):
         raise ValueError(
             f"Argument `covariance` must have shape ({data.d}, {data.d}), but it has "
             f"{matrix.shape}."
         )
-    return matrix @ data.teacher
+    exponent = _exponent(matrix)
+    return np.ldexp(matrix, -exponent) @ teacher, own + exponent
 
 
 def _enumerate(data: Dataset, fields: Fields, max_cells: int) -> tuple[np.ndarray, int] | None:
@@ -330,18 +386,15 @@ def _enumerate(data: Dataset, fields: Fields, max_cells: int) -> tuple[np.ndarra
     return D[np.argmax(np.linalg.norm(D - fields.target, axis=1))], len(codes)
 
 
-def _extremal(
-    data: Dataset, slope: float, population: np.ndarray, max_faces: int
-) -> tuple[float, float]:
+def _extremal(data: Dataset, slope: float, scale: _Scale, max_faces: int) -> tuple[float, float]:
     """Return the largest distances of nonzero extremal vectors and of the field 0 of a cell."""
     from flowsim.alignment.extremal import extremal_vectors
 
     try:
         found = extremal_vectors(
-            data, negative_slope=slope, method="enumerate", max_faces=max_faces
+            data, negative_slope=slope, method="enumerate", max_faces=max_faces, samples=0
         )
     except ValueError:  # more faces than that
         return float("nan"), float("nan")
-    distances = [float(np.linalg.norm(v.D - population)) for v in found]
-    zero = float(np.linalg.norm(population)) if len(found.zero) else float("nan")
-    return max(distances, default=float("nan")), zero
+    zero = scale.distance(np.zeros(data.d)) if len(found.zero) else float("nan")
+    return max((scale.distance(v.D) for v in found), default=float("nan")), zero

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, islice
+from math import comb
 
 import numpy as np
 
-from flowsim.alignment.roles import role
+from flowsim.alignment.roles import Role, role
 from flowsim.alignment.vectors import ExtremalVector
 from flowsim.cells import RANK_TOLERANCE, TOUCH, Cells
 
 #: Margins of unit vectors that a computed direction may have where it should lie on hyperplanes.
 _NEAR = 1e-9
+#: The role along dependent hyperplanes is decided on up to so many subsets of them.
+MAX_SUBSETS = 200_000
+#: So many at a time.
+_BLOCK = 4096
 
 
 def extremal_at(
@@ -34,6 +40,10 @@ def extremal_at(
     -----
     Velocities ``nu_g . D`` below `Cells.tie` are zero: then D lies on hyperplane g as well, and
     the face inside it, with its multiplier at an end of its interval, is returned.
+
+    Where k dependent hyperplanes of rank r meet in w, the role follows from the rays around w,
+    one for each r - 1 of them. If those are more than `MAX_SUBSETS`, or rounding tells none of
+    the rays, the role is left open: `Role(0, None)`, as for a saddle.
     """
     if code is None:
         margins = cells.normals @ (w / np.linalg.norm(w))
@@ -62,6 +72,31 @@ def extremal_at(
     return None
 
 
+def plain_vector(cells: Cells, w: np.ndarray, code: np.ndarray | None = None) -> ExtremalVector:
+    """Describe a direction that need not be critical: D is the projected field of its face.
+
+    Arguments as for `extremal_at`; without `code`, margins below rounding are 0. Multipliers are
+    nan, and the role is that of a saddle.
+    """
+    w = w / np.linalg.norm(w)
+    if code is None:
+        margins = cells.normals @ w
+        code = np.where(np.abs(margins) <= TOUCH, 0, np.sign(margins))
+    code = np.asarray(code, dtype=np.int8)
+    exponent = cells.x_exponent + cells.y_exponent
+    D = _Local.of(cells, code).D
+    return ExtremalVector(
+        D=np.ldexp(D, exponent),
+        direction=w,
+        norm=float(np.ldexp(np.linalg.norm(D), exponent)),
+        G=float(np.ldexp(w @ D, exponent)),
+        pattern=cells.sample_codes(code),
+        code=code,
+        multipliers=np.full(cells.n, np.nan),
+        role=Role(0, None),
+    )
+
+
 def _vector(
     cells: Cells, code: np.ndarray, local: _Local, zeta: np.ndarray, tau: int
 ) -> ExtremalVector:
@@ -84,9 +119,7 @@ def _vector(
         pattern=pattern,
         code=code,
         multipliers=np.where(pattern == 0, eta, np.nan),
-        role=role(
-            local.changes(zeta).tolist(), tau, cells.d - local.rank, local.error(cells.tie(cells.y))
-        ),
+        role=local.role(zeta, tau, cells),
     )
 
 
@@ -147,24 +180,46 @@ class _Local:
         off = np.linalg.norm(zeta @ self.normals - rest)
         return zeta if off <= 4 * len(self.on) * self.error(tie) else None
 
-    def changes(self, zeta: np.ndarray) -> np.ndarray:
-        """Return the first-order changes of G along unit rays around the direction."""
+    def role(self, zeta: np.ndarray, tau: int, cells: Cells) -> Role:
+        tie = self.error(cells.tie(cells.y))
+        changes = self.changes(zeta, tie)
+        if changes is None:
+            return Role(0, None)
+        return role(changes.tolist(), tau, cells.d - self.rank, tie)
+
+    def changes(self, zeta: np.ndarray, tie: float) -> np.ndarray | None:
+        """Return the first-order changes of G along unit rays around the direction.
+
+        For dependent normals the smallest and the largest one are enough, or any two that have
+        both signs; None if they are not known.
+        """
         up, down = self.plus - zeta, self.minus - zeta
         if self.independent:
             return np.concatenate([up, -down])
-        margins = _local_rays(self.normals, self.rank)
-        return np.sum(np.where(margins > 0, up, down) * margins, axis=1)
+        if comb(len(self.on), self.rank - 1) > MAX_SUBSETS:
+            return None
+        low, high = np.inf, -np.inf
+        for margins in _local_rays(self.normals, self.rank):
+            changes = np.sum(np.where(margins > 0, up, down) * margins, axis=1)
+            low, high = min(low, changes.min()), max(high, changes.max())
+            if low < -tie and high > tie:
+                break
+        return np.array([low, high]) if low <= high else None
 
 
-def _local_rays(normals: np.ndarray, rank: int) -> np.ndarray:
-    """Return ``nu_g . v`` (rays, k) along the rays of dependent normals' arrangement."""
-    inside = np.linalg.svd(normals)[2][:rank].T  # (d, rank)
+def _local_rays(normals: np.ndarray, rank: int) -> Iterator[np.ndarray]:
+    """Yield blocks (rays, k) of ``nu_g . v`` along the rays of dependent normals' arrangement."""
+    inside = np.linalg.svd(normals, full_matrices=False)[2][:rank].T  # (d, rank)
     rows = normals @ inside
-    rays = []
-    for chosen in combinations(range(len(rows)), rank - 1):
-        _, s, vt = np.linalg.svd(rows[list(chosen)].reshape(rank - 1, rank), full_matrices=True)
-        if rank == 1 or s[-1] > RANK_TOLERANCE:
-            margins = rows @ vt[-1]
+    subsets = combinations(range(len(rows)), rank - 1)
+    while block := list(islice(subsets, _BLOCK)):
+        chosen = np.array(block, dtype=np.int64).reshape(len(block), rank - 1)
+        if rank == 1:
+            v = np.ones((1, 1))
+        else:
+            _, s, vt = np.linalg.svd(rows[chosen], full_matrices=True)
+            v = vt[s[:, -1] > RANK_TOLERANCE, -1]
+        if len(v):
+            margins = v @ rows.T
             margins[np.abs(margins) <= RANK_TOLERANCE] = 0.0
-            rays += [margins, -margins]
-    return np.array(rays)
+            yield np.concatenate([margins, -margins])

@@ -21,17 +21,21 @@ that visiting the faces finds all: proposals come from a compiled sweep with tol
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from math import comb
+from typing import Any
 
 import numpy as np
 
+from flowsim._arguments import flag, one_of, real, whole
 from flowsim.alignment import arrangement
+from flowsim.alignment._exact_faces import ExactArrangement, integer_normals
 from flowsim.alignment._faces import Code, compose
-from flowsim.alignment._rounded_faces import RoundedArrangement
+from flowsim.alignment._rounded_faces import InconsistentError, RoundedArrangement
 from flowsim.alignment.critical import extremal_at as extremal_at
+from flowsim.alignment.critical import plain_vector
 from flowsim.alignment.exact import Found, enumerate_exactly
 from flowsim.alignment.roles import Role as Role
 from flowsim.alignment.shares import random_ends, with_shares
@@ -75,8 +79,9 @@ def extremal_vectors(
         Visit all faces, or follow the alignment flow of random neurons, which may miss some.
         "auto" enumerates if `max_faces` allows.
     max_faces : int
-        The largest number of faces to visit. One in exact arithmetic, also used for inputs in
-        special position, counts as 20.
+        The largest number of faces to visit. One in exact arithmetic, also used for rational
+        inputs in special position and for floats so nearly in it that rounding does not tell,
+        counts as 20.
     samples, seed : int
         Number of random balanced neurons (`flowsim.init.balanced`) that are followed to find
         the shares, and vectors if sampling, and the seed of their draw. 0 for no shares.
@@ -84,22 +89,29 @@ def extremal_vectors(
     Raises
     ------
     TypeError
-        If `data` is not a Dataset.
+        If `data` is not a Dataset, or an option is of another type.
     ValueError
         If an option is not among its values, or there are more faces than `max_faces` and they
         must be enumerated.
+
+    Notes
+    -----
+    The random neurons are followed in float64 even if `exact`. Where hyperplanes meet up to
+    rounding, ties may then go another way than among the faces, and neurons end in directions
+    that are none of the vectors: `ExtremalVectors.other_share` says how many.
 
     References
     ----------
     Boursier & Flammarion, arXiv 2410.02348 and 2401.10791; roles: `flowsim.alignment.roles`.
     """
-    slope = _check(data, negative_slope, loss, method)
-    samples = _checked_samples(samples, method)
-    if exact and method == "sample":
-        raise ValueError('Argument `method` must not be "sample" if `exact` is true.')
+    slope = _check(data, negative_slope, loss, exact, method)
+    real("max_faces", max_faces)
+    samples = whole("samples", samples, 1 if method == "sample" else 0)
+    seed = whole("seed", seed, 0)
     cells = Cells.of(data, slope, loss, np.zeros(data.n))
     if not np.any(cells.y):
-        return _collect(cells, [], True, "exact", np.empty((0, data.n), np.int8), 0)
+        none = _collect(cells, [], True, "exact", np.empty((0, data.n), np.int8), 0)
+        return replace(none, dead_share=1.0, other_share=0.0) if samples else none
     vectors = None
     if method != "sample":
         required = exact or method == "enumerate" or samples == 0
@@ -128,47 +140,36 @@ def _by_faces(
         elif required:
             raise _too_many(faces, max_faces)
     visits = _EXACT_COST * _exact_visits(cells, rank)
+    if visits <= max_faces and not exact and not data.rational:
+        with suppress(InconsistentError):
+            return _by_rays(cells)
+        visits = _EXACT_COST * _exact_visits(cells, ExactArrangement(integer_normals(data)).rank)
     if visits <= max_faces:
-        if exact or data.rational:
-            return _exactly(data, cells, loss, exact)
-        return _by_rays(cells)
+        return _exactly(data, cells, loss, exact)
     if required:
         raise _too_many(visits, max_faces)
     return None
 
 
-def _checked_samples(samples: int, method: str) -> int:
-    try:
-        samples = operator.index(samples)
-    except TypeError:
-        raise TypeError(f"Argument `samples` must be an integer, but it is {samples!r}.") from None
-    if samples < (method == "sample"):
-        raise ValueError(
-            f"Argument `samples` must be at least 0, 1 to sample, but it is {samples}."
-        )
-    return samples
-
-
-def _check(data: Dataset, negative_slope: float, loss: str, method: str) -> float:
+def _check(data: Any, negative_slope: Any, loss: Any, exact: Any, method: Any) -> float:
     if not isinstance(data, Dataset):
         raise TypeError(
             f"Argument `data` must be a flowsim.Dataset, but it is a {type(data).__name__}."
         )
     slope = checked_slope(negative_slope)
-    for name, value, allowed in (
-        ("loss", loss, ("half_mean", "mean")),
-        ("method", method, ("auto", "enumerate", "sample")),
-    ):
-        if value not in allowed:
-            raise ValueError(
-                f"Argument `{name}` must be one of {', '.join(allowed)}, but it is {value!r}."
-            )
+    one_of("loss", loss, ("half_mean", "mean"))
+    one_of("method", method, ("auto", "enumerate", "sample"))
+    flag("exact", exact)
+    if exact and method == "sample":
+        raise ValueError(
+            'Argument `method` must not be "sample" if `exact` is true, but it is "sample".'
+        )
     return slope
 
 
-def checked_slope(negative_slope: float) -> float:
-    """Return it as a float; raise ValueError if it is not in [0, 1)."""
-    slope = float(negative_slope)
+def checked_slope(negative_slope: Any) -> float:
+    """Return it as a float; raise TypeError or ValueError if it is no number in [0, 1)."""
+    slope = real("negative_slope", negative_slope)
     if not 0 <= slope < 1:
         raise ValueError(f"Argument `negative_slope` must be in [0, 1), but it is {slope}.")
     return slope
@@ -250,22 +251,25 @@ def _exactly(data: Dataset, cells: Cells, loss: str, exact: bool) -> ExtremalVec
 def vectors_at(
     cells: Cells, directions: np.ndarray, codes: np.ndarray | None = None
 ) -> ExtremalVectors:
-    """Return the extremal vectors at unit directions (p, d), in their order.
+    """Return one vector for each unit direction (p, d), in their order.
 
-    Directions without one are left out. `codes` (p, G) are their faces, where signs of ``nu . w``
-    do not tell.
+    Where `extremal_at` finds none, since rounding decides a tie differently there, the entry
+    describes the direction's face (`plain_vector`): multipliers nan, the role of a saddle.
+    `codes` (p, G) are the faces, where signs of ``nu . w`` do not tell.
     """
     faces = [None] * len(directions) if codes is None else codes
-    found = [extremal_at(cells, w, code) for w, code in zip(directions, faces, strict=True)]
+    found = tuple(
+        extremal_at(cells, w, code) or plain_vector(cells, w, code)
+        for w, code in zip(directions, faces, strict=True)
+    )
     none = np.empty((0, cells.n), np.int8)
-    kept = tuple(vector for vector in found if vector is not None)
-    return ExtremalVectors(kept, False, "sample", none, len(directions))
+    return ExtremalVectors(found, False, "sample", none, len(directions))
 
 
 def _by_sampling(cells: Cells, directions: np.ndarray, samples: int) -> ExtremalVectors:
     """Turn unit directions that the flow has led to into the extremal vectors among them."""
-    found = vectors_at(cells, directions)
-    return _collect(cells, found, False, "sample", found.zero, samples)
+    found = [extremal_at(cells, w) for w in directions]
+    return _collect(cells, found, False, "sample", np.empty((0, cells.n), np.int8), samples)
 
 
 def _collect(

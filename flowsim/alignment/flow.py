@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from flowsim._arguments import one_of, real
-from flowsim.alignment import _chunks, motion, walk
+from flowsim._arguments import flag, one_of, real
+from flowsim.alignment import _chunks, motion, neurons
+from flowsim.alignment._limits import fields_of, invariant_drift, limits_of
 from flowsim.alignment._log import events_of, path_of
-from flowsim.cells import Cells, projector
+from flowsim.cells import Cells
 from flowsim.data import Dataset
 from flowsim.events import DEAD, Events
 from flowsim.network import LOSSES, TwoLayerReLU
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 #: Paths are kept by default up to so many activation codes, m times the hyperplanes.
 RECORDED = 10**7
-#: Directions closer than this (in radians) are one limit.
-SAME_DIRECTION = 1e-9
 #: Neurons grow by at most e to this power, which their exponents hold.
 LARGEST_EXPONENT = 1e18
 #: Closer to their limits neurons need not come.
@@ -272,9 +271,9 @@ def until(
             )
     record = _records(net, cells, record)
     walked = _walk(net, cells, np.inf, record)
-    times = walked.real[:, walk.TIME].copy()
+    times = walked.real[:, neurons.TIME].copy()
     if angle is not None:
-        fields, rank = _fields(cells, walked.codes)
+        fields, rank = fields_of(cells, walked.codes)
         motion.times_to_angle(
             angle, walked.z, walked.real, walked.whole, fields, rank, walked.cell,
             cells.tie(cells.y), times,
@@ -302,22 +301,11 @@ def _prepared(net: Any, data: Any, loss: str) -> Cells:
 
 
 def _records(net: TwoLayerReLU, cells: Cells, record: bool | None) -> bool:
-    return net.m * cells.n_hyperplanes <= RECORDED if record is None else bool(record)
+    return net.m * cells.n_hyperplanes <= RECORDED if record is None else flag("record", record)
 
 
 def _walk(net: TwoLayerReLU, cells: Cells, t: float, record: bool) -> _chunks.Walked:
     return _chunks.walk_all(net, cells, t, record=record)
-
-
-def _fields(cells: Cells, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return D (C, d) of each cell or slide, projected, and the rank (C,) of its slides."""
-    # One cell at a time: a product of all codes and inputs would round differently.
-    fields = np.array([cells.field(cells.y, code) for code in codes]).reshape(-1, cells.d)
-    rank = np.zeros(len(codes), dtype=np.int64)
-    for c in np.flatnonzero(np.any(codes == 0, axis=1)):
-        P, rank[c] = projector(cells.normals[codes[c] == 0])
-        fields[c] = P @ fields[c]
-    return fields, rank
 
 
 def _result(
@@ -326,28 +314,28 @@ def _result(
 ) -> AlignmentFlow:  # fmt: skip
     """Move all neurons to the common time and say where they go."""
     violation = walked.violation
-    fields, rank = _fields(cells, walked.codes)
+    fields, rank = fields_of(cells, walked.codes)
     tends, angle = np.zeros(net.m, dtype=np.int64), np.empty(net.m)
     motion.advance(
         scaled, walked.z, walked.real, walked.whole, fields, rank, walked.cell,
         cells.tie(cells.y), tends, angle,
     )  # fmt: skip
     whole = walked.whole
-    settled = whole[:, walk.STATUS] == walk.SETTLED
+    settled = whole[:, neurons.STATUS] == neurons.SETTLED
     tends[~settled] = motion.NOWHERE
-    limit, direction, D, code = _limits(walked, tends, fields)
+    limit, direction, D, code = limits_of(walked, tends, fields)
     angle[limit < 0] = np.nan
-    drift = _invariant_drift(walked)
-    walked.z[:, 0] *= whole[:, walk.SIGN]
+    drift = invariant_drift(walked)
+    walked.z[:, 0] *= whole[:, neurons.SIGN]
     network = network_of(
-        walked.z, whole[:, walk.EXPONENT] - cells.size_exponent, net.negative_slope
+        walked.z, whole[:, neurons.EXPONENT] - cells.size_exponent, net.negative_slope
     )
-    stuck = int(np.sum(whole[:, walk.STATUS] == walk.STUCK))
+    stuck = int(np.sum(whole[:, neurons.STATUS] == neurons.STUCK))
     status = "stuck" if stuck else "settled" if settled.all() else "t"
     return AlignmentFlow(
-        data=data, initial=net, loss=loss, t=t, network=network, fate=whole[:, walk.FATE],
-        settled=settled, last_event=np.ldexp(walked.real[:, walk.TIME], -cells.time_exponent),
-        changes=whole[:, walk.CHANGES], limit=limit, limit_direction=direction,
+        data=data, initial=net, loss=loss, t=t, network=network, fate=whole[:, neurons.FATE],
+        settled=settled, last_event=np.ldexp(walked.real[:, neurons.TIME], -cells.time_exponent),
+        changes=whole[:, neurons.CHANGES], limit=limit, limit_direction=direction,
         limit_D=np.ldexp(D, cells.time_exponent), limit_code=code,
         limit_norm=np.ldexp(np.linalg.norm(D, axis=1), cells.time_exponent),
         grows=tends == motion.GROWS, angle=angle,
@@ -356,43 +344,6 @@ def _result(
         audit={"cell_violation": violation, "invariant_drift": drift},
         recorded=record, _cells=cells, _walked=walked,
     )  # fmt: skip
-
-
-def _limits(
-    walked: _chunks.Walked, tends: np.ndarray, fields: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return each neuron's limit, and the distinct directions, their D (scaled) and cells."""
-    limit = np.full(len(tends), -1, dtype=np.int64)
-    going = np.flatnonzero(tends != motion.NOWHERE)
-    d = fields.shape[1]
-    side = walked.whole[:, walk.SIGN] * np.where(tends == motion.GROWS, 1, -1)
-    keys, inverse = np.unique(
-        np.column_stack([walked.cell[going], side[going]]), axis=0, return_inverse=True
-    )
-    found: list[np.ndarray] = []
-    first: list[int] = []
-    row = np.empty(len(keys), dtype=np.int64)
-    for i, (cell, sign) in enumerate(keys):
-        D = fields[cell]
-        w = sign * D / np.linalg.norm(D)
-        near = np.linalg.norm(np.array(found).reshape(-1, d) - w, axis=1) <= SAME_DIRECTION
-        row[i] = np.argmax(near) if near.any() else len(found)
-        if not near.any():
-            found.append(w)
-            first.append(cell)
-    limit[going] = row[inverse.ravel()]
-    return limit, np.array(found).reshape(-1, d), fields[first], walked.codes[first]
-
-
-def _invariant_drift(walked: _chunks.Walked) -> float:
-    """Return max_j |a^2 - |w|^2 - const_j| / (a^2 + |w|^2)."""
-    whole = walked.whole
-    shift = np.clip(2 * (whole[:, walk.GAP_EXPONENT] - whole[:, walk.EXPONENT]), -2000, 1000)
-    constant = np.ldexp(walked.real[:, walk.GAP], shift.astype(np.int32))
-    square = walked.z**2
-    size = square.sum(axis=1)
-    gap = square[:, 0] - square[:, 1:].sum(axis=1) - constant
-    return float(np.max(np.abs(gap[size > 0]) / size[size > 0], initial=0.0))
 
 
 def _message(status: str, stuck: int, t: float) -> str:

@@ -9,18 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from flowsim.alignment.arrival import elapsed, gap_now, norm, product, split
+from flowsim.alignment.neurons import EXPONENT, FATE, SIGN, TIME
 from flowsim.alignment.switching import compiled
-from flowsim.alignment.walk import (
-    EXPONENT,
-    FATE,
-    SIGN,
-    TIME,
-    elapsed,
-    gap_now,
-    norm,
-    product,
-    split,
-)
 from flowsim.events import ALIVE
 
 #: Where w tends while the cell holds: nowhere (it is dead or at rest), to the direction of

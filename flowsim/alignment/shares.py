@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from flowsim import init
-from flowsim.alignment.flow import SAME_DIRECTION, until
+from flowsim.alignment._limits import SAME_DIRECTION
+from flowsim.alignment.flow import until
 from flowsim.alignment.vectors import ExtremalVectors
 from flowsim.data import Dataset
 
@@ -24,7 +25,7 @@ class Ends:
     count : (V,) int64
         How many neurons tend to each.
     nowhere : int
-        How many die, or rest where D = 0.
+        How many die, or rest where D = 0. The others are those that tend to no direction.
     """
 
     samples: int
@@ -38,13 +39,15 @@ def random_ends(data: Dataset, slope: float, loss: str, samples: int, seed: int)
     net = init.balanced(samples, data.d, 1.0, seed, negative_slope=slope)
     ends = until(net, data, loss=loss, record=False)
     count = np.bincount(ends.limit[ends.limit >= 0], minlength=len(ends.limit_direction))
-    return Ends(samples, ends.limit_direction, count, int(np.sum(ends.limit < 0)))
+    nowhere = int(np.sum(ends.settled & (ends.limit < 0)))
+    return Ends(samples, ends.limit_direction, count, nowhere)
 
 
 def with_shares(vectors: ExtremalVectors, ends: Ends) -> ExtremalVectors:
     """Return the vectors with the share of `ends` that tends to each.
 
-    The standard error is that of a binomial, ``sqrt(p (1 - p) / samples)``.
+    The standard error is that of a binomial, ``sqrt(p (1 - p) / samples)``. Ends that are none of
+    the vectors, within rounding, make up `other_share`, so that all shares sum to 1.
     """
     count = np.zeros(len(vectors))
     if len(vectors) and len(ends.direction):
@@ -61,4 +64,10 @@ def with_shares(vectors: ExtremalVectors, ends: Ends) -> ExtremalVectors:
         replace(vector, share=float(p), share_error=float(e))
         for vector, p, e in zip(vectors, share, error, strict=True)
     )
-    return replace(vectors, nonzero=shared, dead_share=ends.nowhere / ends.samples)
+    other = ends.samples - ends.nowhere - int(count.sum())
+    return replace(
+        vectors,
+        nonzero=shared,
+        dead_share=ends.nowhere / ends.samples,
+        other_share=other / ends.samples,
+    )

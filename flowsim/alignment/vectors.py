@@ -85,7 +85,14 @@ class ExtremalVectors(Sequence[ExtremalVector]):
     visited : int
         The number of faces visited, or of samples.
     dead_share : float
-        Fraction of random balanced neurons that end in such cells or at their borders.
+        Fraction of random balanced neurons that end in such cells or at their borders; nan if it
+        was not asked for, like `other_share`.
+    other_share : float
+        Fraction of them that end in a direction that is none of the vectors, within rounding; the
+        shares, `dead_share` and `other_share` sum to 1. It is positive where hyperplanes nearly
+        coincide and rounding decides ties of neurons, followed in floats, and of faces
+        differently (``exact=True`` decides the faces exactly), or where labels differ so much in
+        size that small ones are lost in rounding.
     """
 
     nonzero: tuple[ExtremalVector, ...]
@@ -94,6 +101,7 @@ class ExtremalVectors(Sequence[ExtremalVector]):
     zero: np.ndarray
     visited: int
     dead_share: float = float("nan")
+    other_share: float = float("nan")
 
     def __len__(self) -> int:
         return len(self.nonzero)
