@@ -213,7 +213,7 @@ def page(result: dict[str, Any]) -> str:
         lines.append(f"| {row['system']} | {row['method']} | {shown} | {error} |")
     lines += [
         "", "## Complete enumeration of extremal vectors", "",
-        "| data | n | d | faces visited | nonzero vectors | seconds |",
+        "| data | n | d | visits to faces | nonzero vectors | seconds |",
         "|---|---:|---:|---:|---:|---:|",
     ]  # fmt: skip
     for row in result["enumerations"]:

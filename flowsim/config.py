@@ -113,8 +113,12 @@ class RunOptions:
     """Relative tolerance of the integration."""
     stationary_rtol: OptionalFloat = None
     """Relative size of the rates below which the flow counts as stationary."""
+    alignment: Literal["residual", "growth", "theory"] = "residual"
+    """What ends the early alignment: see docs/alignment.md."""
     alignment_threshold: OptionalFloat = None
-    """Relative departure of the residual from y that ends the early alignment."""
+    """Relative departure of the residual from y, of residual (default: 0.001)."""
+    alignment_epsilon: OptionalFloat = None
+    """Part of ln(1/λ), of growth and theory (default: 0.25), and of the predicted time."""
     loss: Literal["half_mean", "mean"] = "half_mean"
     """(1/2n) Σ r² or (1/n) Σ r², whose flow runs twice as fast."""
     residual: Literal["full", "frozen"] = "full"

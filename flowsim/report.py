@@ -10,6 +10,7 @@ from flowsim import labels
 from flowsim.events import EVENT_KINDS
 
 if TYPE_CHECKING:
+    from flowsim.alignment.end import Alignment
     from flowsim.solution import Solution
 
 #: What the flow has done, for each kind of final state; `{loss}` is the loss there.
@@ -183,6 +184,14 @@ def _alignment_label(solution: Solution) -> str:
     return label
 
 
+def _end_reason(alignment: Alignment) -> str:
+    return {
+        "residual": f"r has left y by {alignment.threshold:g}",
+        "growth": f"a neuron has grown by λ^-{alignment.epsilon:g}",
+        "theory": "by definition",
+    }[alignment.definition]
+
+
 def _alignment_lines(solution: Solution) -> list[str]:
     """Return what the closed form says of the early alignment, beside what was measured."""
     alignment = solution.alignment
@@ -190,8 +199,8 @@ def _alignment_lines(solution: Solution) -> list[str]:
     if np.isfinite(alignment.predicted_time):
         parts = "" if alignment.epsilon == 1.0 else f"{alignment.epsilon:g} "
         lines.append(
-            f"  Predicted end  {parts}ln(1/λ)/max‖D‖ = {alignment.predicted_time:.6g}, "
-            f"measured {alignment.end_time:.6g}"
+            f"  Theory's time  {parts}ln(1/λ)/max‖D‖ = {alignment.predicted_time:.6g}; "
+            f"the phase ended at {alignment.end_time:.6g}: {_end_reason(alignment)}"
         )
     moved = alignment.frozen_angle[np.isfinite(alignment.frozen_angle)]
     if len(moved):

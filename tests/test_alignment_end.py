@@ -156,7 +156,7 @@ def test_the_summary_tells_who_goes_where(sol):
     living = int(np.sum(sol.alignment.extremal == 0))
     assert f"{living:>7} neurons to D = (-0.258333, 0.666667), ‖D‖ = 0.714969" in text
     assert f"{20 - living:>7} neurons die or rest" in text
-    assert f"measured {sol.alignment.end_time:.6g}" in text
+    assert f"the phase ended at {sol.alignment.end_time:.6g}: r has left y by 0.001" in text
 
 
 @pytest.mark.parametrize(

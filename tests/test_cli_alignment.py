@@ -275,3 +275,9 @@ def test_a_table_needs_no_pictures() -> None:
         "assert 'matplotlib' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120, capture_output=True)
+
+
+def test_a_run_takes_the_definition_of_the_phase(tmp_path: Path, capsys: Any) -> None:
+    arguments = ["run", "three-points", "--m", "10", "--output", str(tmp_path), "--t1", "20"]
+    assert cli.main([*arguments, "--alignment", "growth", "--alignment-epsilon", "0.2"]) == 0
+    assert "a neuron has grown by λ^-0.2" in capsys.readouterr().out

@@ -262,6 +262,28 @@ def test_neurons_that_reach_their_limit_do_so_at_their_last_event() -> None:
     assert sorted(path[-1, 0] for path in lines(ax)) == sorted(flow.last_event)
 
 
+def test_neurons_that_align_in_a_cell_keep_approaching() -> None:
+    """Case 1 at t = 40: all are within rounding of 111, but none of them slides."""
+    net = fs.init.balanced(100, 2, 1e-6, seed=0)
+    ax = plot.approach(fs.alignment.flow(net, fs.datasets.three_points(), 40.0))
+    assert "limit reached: slides along it" not in legend(ax)
+    assert len(lines(ax)) == 38
+    rate = np.hypot(31 / 120, 2 / 3)
+    for line in lines(ax):
+        late = (line[:, 0] > 12.0) & (line[:, 1] > 1e-7)
+        slope = np.diff(np.log(line[late, 1])) / np.diff(line[late, 0])
+        np.testing.assert_allclose(slope, -rate, rtol=1e-2)
+
+
+def test_the_picture_is_of_a_flow_not_of_a_run() -> None:
+    run = fs.simulate(fs.init.balanced(5, 2, 1e-2, seed=0), fs.datasets.xor(), t1=1.0)
+    wrong: Any = run
+    with pytest.raises(TypeError, match="`flow` must be an AlignmentFlow"):
+        plot.alignment(wrong)
+    with pytest.raises(ValueError, match=r"`path` must end in \.gif"):
+        plot.animate(run, "run.mp4")
+
+
 def test_the_approach_is_drawn_in_any_dimension_and_without_living_neurons() -> None:
     data = fs.datasets.linear_teacher(8, 5, seed=0)
     rendered(plot.approach(settled(data, m=300)))

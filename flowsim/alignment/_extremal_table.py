@@ -57,9 +57,10 @@ def _title(vectors: ExtremalVectors) -> str:
     count = len(vectors)
     what = f"{count} nonzero extremal vector{'s' * (count != 1)}"
     how = {
-        "enumerate": f"all faces visited ({vectors.visited})",
-        "exact": f"all faces visited ({vectors.visited}), exact",
+        "enumerate": f"all faces visited ({vectors.visited} visits)",
+        "exact": f"all faces visited ({vectors.visited} visits), exact",
         "sample": f"from {vectors.visited} samples, others may exist",
+        "given": "at given directions",
     }[vectors.method]
     zeros = len(vectors.zero)
     still = f"; {zeros} cell{'s' * (zeros != 1)} with D = 0" if zeros else ""

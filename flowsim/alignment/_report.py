@@ -129,7 +129,11 @@ def _times(flow: AlignmentFlow) -> list[str]:
         lines.append(f"‖D‖max              {rate:.8g}, the fastest growth among these limits")
     end = predicted_time(flow.initial, rate, epsilon=1.0)
     if np.isfinite(end):
-        lines.append(f"ln(1/λ)/‖D‖max      t = {end:.6g}, when its neurons are of size 1")
+        lines.append(f"ln(1/λ)/‖D‖max      t = {end:.6g}, when growth from λ at that rate is over")
+        if flow.settled.all() and flow.last_event.max() > end:
+            lines.append(
+                "                    before the last event: the full flow leaves r = y first"
+            )
     return lines
 
 

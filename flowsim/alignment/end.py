@@ -9,7 +9,7 @@ growth_and_death.py).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -61,7 +61,7 @@ class EndRule:
     time: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Alignment:
     """The end of the early alignment phase, and where its neurons were going.
 
@@ -109,7 +109,15 @@ class Alignment:
     norm: np.ndarray
     direction: np.ndarray
     code: np.ndarray
-    _cells: Cells = field(repr=False)
+    _cells: Cells
+
+    def __repr__(self) -> str:
+        alive = int(np.sum(self.alive))
+        return (
+            f"Alignment({self.definition}: ends at t={self.end_time:.6g}, "
+            f"predicted {self.predicted_time:.6g}; {alive} of {len(self.alive)} neurons alive, "
+            f"{len(self.norm)} extremal vectors)"
+        )
 
     @cached_property
     def vectors(self) -> ExtremalVectors:

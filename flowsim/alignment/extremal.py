@@ -263,7 +263,7 @@ def vectors_at(
         for w, code in zip(directions, faces, strict=True)
     )
     none = np.empty((0, cells.n), np.int8)
-    return ExtremalVectors(found, False, "sample", none, len(directions))
+    return ExtremalVectors(found, False, "given", none, len(directions))
 
 
 def _by_sampling(cells: Cells, directions: np.ndarray, samples: int) -> ExtremalVectors:

@@ -77,13 +77,14 @@ class ExtremalVectors(Sequence[ExtremalVector]):
     complete : bool
         Whether all faces were visited, so that there are no others (up to rounding, unless they
         are exact).
-    method : {"enumerate", "exact", "sample"}
-        How they were found.
+    method : {"enumerate", "exact", "sample", "given"}
+        How they were found; "given" are those at known directions.
     zero : (z, n) int8
         The patterns of cells of full dimension with D = 0, where neurons do not move: dead ones,
         all off, and others. Not found by sampling, and left out where all labels are zero.
     visited : int
-        The number of faces visited, or of samples.
+        The number of visits to faces (in exact arithmetic a face can be visited more than
+        once), or of samples.
     dead_share : float
         Fraction of random balanced neurons that end in such cells or at their borders; nan if it
         was not asked for, like `other_share`.

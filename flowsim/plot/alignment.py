@@ -45,9 +45,17 @@ def alignment(
     ------
     ValueError
         If the inputs have neither two nor three dimensions.
+    TypeError
+        If it is no AlignmentFlow.
     """
+    from flowsim.alignment.flow import AlignmentFlow
     from flowsim.labels import system_label
 
+    if not isinstance(flow, AlignmentFlow):
+        raise TypeError(
+            "Argument `flow` must be an AlignmentFlow, of flowsim.alignment.flow or until, but is "
+            f"of type {type(flow).__name__}."
+        )
     slope = flow.initial.negative_slope
     view = view_of(flow.data, slope, "flow")
     vectors = vectors_of(flow.data, slope, flow.loss) if vectors is None else vectors

@@ -53,7 +53,7 @@ def animate(
     result : AlignmentFlow or Solution
         With inputs of dimension 2 or 3.
     path : path-like
-        The file, ``.gif`` by custom.
+        The file, whose name ends in ``.gif``.
     ax : matplotlib Axes, optional
         Where to draw; by default a new figure. The whole figure is written.
     frames : int
@@ -78,6 +78,8 @@ def animate(
         If the file cannot be written.
     """
     _check(frames, seconds, trail)
+    if not str(path).lower().endswith(".gif"):
+        raise ValueError(f"Argument `path` must end in .gif, but it is {path}.")
     movie, slope = _movie(result), result.initial.negative_slope
     view = view_of(result.data, slope, "result")
     vectors = vectors_of(result.data, slope, movie.loss) if vectors is None else vectors

@@ -97,8 +97,7 @@ def _draw_angles(ax: Axes, flow: AlignmentFlow, which: np.ndarray, times: np.nda
     chords = np.array([np.linalg.norm(shot.direction - limit, axis=1) for shot in shots])
     angle = 2.0 * np.arcsin(np.minimum(chords / 2.0, 1.0))
     sign = shots[-1].sign
-    # Where w is its limit exactly, it has become so at the neuron's last event.
-    ended, last = np.flatnonzero(angle[-1] < _SMALLEST), flow.last_event[which]
+    ended, last = np.flatnonzero(_on_a_line(flow)[which]), flow.last_event[which]
     low = max(float(np.min(np.delete(angle[-1], ended), initial=0.004)) / 2.0, 1e-4)
     for which_sign in (1, -1):
         paths = [
@@ -128,6 +127,18 @@ def _draw_angles(ax: Axes, flow: AlignmentFlow, which: np.ndarray, times: np.nda
         Line2D([], [], color=style.GREY, linestyle=(0, (5, 3)), label="last event"),
     ]
     ax.legend(handles=handles, loc="upper right", fontsize=9, framealpha=0.9)
+
+
+def _on_a_line(flow: AlignmentFlow) -> np.ndarray:
+    """Return (m,) whether slides leave a neuron one line: at its limit since its last event."""
+    codes, cell = flow._walked.codes, flow._walked.cell
+    normals = flow.data.normals
+    lines = [
+        bool(np.any(code == 0))
+        and np.linalg.matrix_rank(normals[code == 0], tol=1e-11) == flow.data.d - 1
+        for code in codes
+    ]
+    return np.array(lines)[cell] & flow.settled & (flow.limit >= 0)
 
 
 def _path(times: np.ndarray, angle: np.ndarray, end: float | None, low: float) -> np.ndarray:
