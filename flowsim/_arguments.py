@@ -77,3 +77,28 @@ def flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"Argument `{name}` must be True or False, but is {value!r}.")
     return bool(value)
+
+
+def system(net: Any, data: Any) -> None:
+    """Check that a network and data are what they must be, and fit together.
+
+    Raises
+    ------
+    TypeError
+        If `net` is no TwoLayerReLU or `data` no Dataset.
+    ValueError
+        If their input dimensions differ.
+    """
+    from flowsim.data import Dataset
+    from flowsim.network import TwoLayerReLU
+
+    for name, value, kind in (("net", net, TwoLayerReLU), ("data", data, Dataset)):
+        if not isinstance(value, kind):
+            raise TypeError(
+                f"Argument `{name}` must be a {kind.__name__}, but is of type "
+                f"{type(value).__name__}."
+            )
+    if net.d != data.d:
+        raise ValueError(
+            f"Argument `net` must have the data's input dimension {data.d}, but has {net.d}."
+        )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flowsim._arguments import one_of, real
+from flowsim._arguments import one_of, real, system
 from flowsim.alignment.end import DEFINITIONS, EPSILON
 from flowsim.alignment.flow import AlignmentFlow, until
 from flowsim.alignment.phase import alignment_of, end_rule
@@ -157,16 +157,7 @@ def _check(
     net: Any, data: Any, t1: float, rtol: float, residual: str,
     stationary_rtol: float, threshold: float,
 ) -> None:  # fmt: skip
-    if not isinstance(net, TwoLayerReLU):
-        raise TypeError(
-            f"Argument `net` must be a TwoLayerReLU, but is of type {type(net).__name__}."
-        )
-    if not isinstance(data, Dataset):
-        raise TypeError(f"Argument `data` must be a Dataset, but is of type {type(data).__name__}.")
-    if net.d != data.d:
-        raise ValueError(
-            f"Argument `net` must have the data's input dimension {data.d}, but has {net.d}."
-        )
+    system(net, data)
     if not np.all(np.isfinite(net.a)) or not np.all(np.isfinite(net(data.X))):
         raise ValueError(
             "Argument `net` must have finite weights and outputs on the data, but some overflow."

@@ -30,18 +30,27 @@ def text(vectors: ExtremalVectors) -> str:
 
 def latex(vectors: ExtremalVectors) -> str:
     """Return a tabular."""
+    header = ["pattern", "$D$", "$\\lVert D\\rVert$", "attracts", "$\\eta$"]
     rows = [
-        " & ".join(
-            [rf"\texttt{{{pattern(v.pattern)}}}", _latex_vector(v), _latex_norm(v), _latex_role(v)]
-        )
+        [
+            rf"\texttt{{{pattern(v.pattern)}}}",
+            _latex_vector(v),
+            _latex_norm(v),
+            _latex_role(v),
+            _latex_etas(v),
+        ]
         for v in vectors
     ]
-    body = " \\\\\n".join(rows)
-    return (
-        "\\begin{tabular}{llll}\n"
-        "pattern & $D$ & $\\lVert D\\rVert$ & attracts \\\\ \\hline\n"
-        f"{body}\n"
-        "\\end{tabular}\n"
+    if not any(row[-1] for row in rows):
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    lines = [f"{' & '.join(row)} \\\\" for row in rows]
+    return "\n".join(
+        [
+            f"\\begin{{tabular}}{{{'l' * len(header)}}}",
+            f"{' & '.join(header)} \\\\ \\hline",
+            *lines,
+            "\\end{tabular}\n",
+        ]
     )
 
 
@@ -125,3 +134,11 @@ def _latex_role(v: ExtremalVector) -> str:
         return "saddle"
     grows = "grow" if v.role.grows else "shrink"
     return f"$a {'>' if v.role.attracts > 0 else '<'} 0$, which {grows}"
+
+
+def _latex_etas(v: ExtremalVector) -> str:
+    if v.exact:
+        etas = [_latex_fraction(eta) for eta in v.exact.multipliers.values()]
+    else:
+        etas = [f"{eta:.6g}" for eta in v.multipliers[v.pattern == 0]]
+    return f"${', '.join(etas)}$" if etas else ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from flowsim._arguments import flag, one_of, real
+from flowsim._arguments import flag, one_of, real, system
 from flowsim.alignment import _chunks, motion, neurons
 from flowsim.alignment._limits import fields_of, invariant_drift, limits_of
 from flowsim.alignment._log import events_of, path_of
@@ -284,16 +284,7 @@ def until(
 
 
 def _prepared(net: Any, data: Any, loss: str) -> Cells:
-    if not isinstance(net, TwoLayerReLU):
-        raise TypeError(
-            f"Argument `net` must be a TwoLayerReLU, but is of type {type(net).__name__}."
-        )
-    if not isinstance(data, Dataset):
-        raise TypeError(f"Argument `data` must be a Dataset, but is of type {type(data).__name__}.")
-    if net.d != data.d:
-        raise ValueError(
-            f"Argument `net` must have the data's input dimension {data.d}, but has {net.d}."
-        )
+    system(net, data)
     if not np.all(net.log_norm < np.inf):
         raise ValueError("Argument `net` must have finite weights, but some are not.")
     one_of("loss", loss, LOSSES)
