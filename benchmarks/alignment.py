@@ -10,7 +10,6 @@ benchmarks/alignment.json and docs/benchmarks-alignment.md.
 from __future__ import annotations
 
 import json
-import os
 import platform
 import resource
 import subprocess
@@ -25,6 +24,7 @@ import scipy
 from scipy.integrate import solve_ivp
 
 import flowsim as fs
+from flowsim._cores import available_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT = 30.0
@@ -174,7 +174,7 @@ def enumerations() -> list[dict[str, Any]]:
 INTRODUCTION = f"""# Benchmarks of early alignment
 
 `make bench` writes this page. All times are wall times with kernels compiled, on
-{len(os.sched_getaffinity(0))} cores.
+{available_cores()} cores.
 """
 
 

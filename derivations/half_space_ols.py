@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import sympy
@@ -133,7 +134,7 @@ def ols_halves(
     ValueError
         If β·x_k = 0 for a sample, or a half does not determine its fit.
     """
-    rows, labels, teacher = [_exact(row) for row in X], _exact(y), _exact(beta)  # type: ignore
+    rows, labels, teacher = [_exact(row) for row in _rows(X)], _exact(y), _exact(beta)
     side = [_dot(teacher, row) for row in rows]
     if 0 in side:
         raise ValueError("Argument `beta` must vanish on no input, but it does.")
@@ -160,15 +161,19 @@ def floor_antipodal(
     y, y_opposite : (q,)
         Labels of x_k and of −x_k.
     """
-    rows = [_exact(row) for row in U]  # type: ignore
+    rows = [_exact(row) for row in _rows(U)]
     odd = [p - m for p, m in zip(_exact(y), _exact(y_opposite), strict=True)]
     fit = _least_squares(rows, odd)
     squares = sum(((v - _dot(fit, x)) ** 2 for v, x in zip(odd, rows, strict=True)), Fraction(0))
     return squares / (8 * len(rows))
 
 
-def _exact(values: ArrayLike | Iterable[Fraction | int | float]) -> list[Fraction]:
-    return [Fraction(v) for v in (values.tolist() if isinstance(values, np.ndarray) else values)]  # type: ignore
+def _rows(values: Any) -> list[Any]:
+    return list(values)
+
+
+def _exact(values: Any) -> list[Fraction]:
+    return [Fraction(v) for v in (values.tolist() if isinstance(values, np.ndarray) else values)]
 
 
 def _dot(u: Sequence[Fraction | int], v: Sequence[Fraction | int]) -> Fraction:

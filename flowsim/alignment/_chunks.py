@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 
 import numpy as np
 
+from flowsim._cores import available_cores
 from flowsim.alignment import neurons, walk
 from flowsim.alignment.plan import Plan, plan_of
 from flowsim.cells import TOUCH, Cells, projector
@@ -51,7 +51,7 @@ def walk_all(net: TwoLayerReLU, cells: Cells, t: float, *, record: bool) -> Walk
     def work(part: slice) -> Walked:
         return _Chunk(net.subset(part), cells, plan, record).walk(t)
 
-    workers = min(len(slices), len(os.sched_getaffinity(0)))
+    workers = min(len(slices), available_cores())
     if workers == 1:
         return _joined((work(part) for part in slices), slices)
     with ThreadPoolExecutor(workers) as pool:

@@ -21,7 +21,6 @@ are nearly parallel floats, in exact arithmetic if rounding does not tell which 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -31,6 +30,7 @@ from math import comb
 
 import numpy as np
 
+from flowsim._cores import available_cores
 from flowsim.cells import RANK_TOLERANCE
 from flowsim.data import Dataset
 
@@ -204,7 +204,7 @@ class Sweep:
     ) -> list[tuple[int, np.ndarray, np.ndarray]]:
         """Sweep all charts, again along other heights if one of them was unlucky."""
         for attempt in range(_ATTEMPTS):
-            with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            with ThreadPoolExecutor(available_cores()) as pool:
                 levels = list(self._levels(stages, attempt))
                 jobs = chain.from_iterable(
                     ((level, lines) for lines in level.chunks()) if level.m > 1 else [(level, None)]

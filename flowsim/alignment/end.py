@@ -1,9 +1,9 @@
 """The end of the early alignment phase, under each of the definitions in use.
 
-There is no one definition: the phase has no sharp end for a finite scale λ. All of them agree
-to leading order as λ → 0, where with ``R = max |D|`` over the extremal vectors that living
-neurons grow along, neurons of size λ reach order one at ``t = ln(1/λ)/R`` (derivations/
-growth_and_death.py).
+There is no one definition: the phase has no sharp end for a finite scale λ. With ``R = max |D|``
+over the extremal vectors that living neurons grow along, growth from λ to order one takes
+``ln(1/λ)/R``, and by λ^(-epsilon) the part epsilon of it (derivations/growth_and_death.py). As
+λ -> 0 the time over ``ln(1/λ)/R`` tends to 1 for "residual", to epsilon for the others.
 """
 
 from __future__ import annotations

@@ -189,7 +189,8 @@ def flow(
     with D constant in a cell and on a slide, so that its path is a chain of hyperbolic
     arcs: each crossing time is the root of a quadratic in e^{|D| t}. Filippov's rules
     (docs/engine.md) choose what follows; sizes do not matter, and the cost of a crossing is
-    O(number of hyperplanes). Uses all cores; the result does not depend on how many.
+    O(number of hyperplanes), times d on slides. Uses all cores; the result does not depend on
+    how many.
 
     Parameters
     ----------

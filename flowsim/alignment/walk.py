@@ -2,7 +2,7 @@
 
 In a cell, or on a slide, D is constant and the next event known (`arrival`); behind it lies the
 cell that Filippov's rules choose (`switching`). Margins, slopes and D follow from the Gram
-matrix: O(G) a crossing.
+matrix, O(G) a crossing; on slides they are computed afresh, O(G d).
 """
 
 from __future__ import annotations
