@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from flowsim.cells import TOUCH, Cells
+from flowsim.engines.groups import Groups
 from flowsim.engines.piecewise import detection, expansion
-from flowsim.engines.piecewise.groups import Groups
 from flowsim.engines.piecewise.roots import binomials
-from flowsim.events import ALIVE, DEAD, ORIGIN, Event
+from flowsim.engines.switching import Cause, Switching
+from flowsim.events import ALIVE, Event
 from flowsim.selection import Selection, select
 from flowsim.state import State
 
@@ -18,17 +19,6 @@ from flowsim.state import State
 def taylor_order(rtol: float) -> int:
     """Return the order that minimises work a unit of time (Jorba & Zou 2005, eq. 3.9)."""
     return max(4, int(np.ceil(1.0 - 0.5 * np.log(rtol))))
-
-
-@dataclass(eq=False)
-class Cause:
-    """What ended a step before its natural length."""
-
-    what: str  # "margin", "sign", "slide", "dependent"
-    neurons: np.ndarray
-    plane: int = -1
-    side: int = 0
-    selection: Selection | None = None  # already made, where only the far side of tau tells
 
 
 @dataclass(eq=False)
@@ -83,7 +73,7 @@ class Integrator:
     time: float = 0.0
     tail: float = 0.0
     drift: float = 0.0
-    groups: Groups = field(init=False)
+    switching: Switching = field(init=False)
 
     def __post_init__(self) -> None:
         self.order = taylor_order(self.rtol)
@@ -98,7 +88,6 @@ class Integrator:
         self._AQ = np.empty((m, p))
         self._Q = np.empty((m // (d + 2) + 1, d + 1, d + 1))  # only groups of more than d+1
         self._first = np.zeros(m + 1, dtype=np.int64)
-        self._mask = np.empty(m, dtype=np.bool_)
         self._speed = np.zeros(m)
         self._plane_samples = np.argsort(self.cells.index, kind="stable").astype(np.int64)
         counts = np.bincount(self.cells.index, minlength=self.cells.n_hyperplanes)
@@ -106,35 +95,20 @@ class Integrator:
         plus, minus = self.cells.side_coefficients
         moment = self.cells.orientation * self.cells.norms
         self._moments = (plus * moment, minus * moment)
-        self.groups = Groups(self.cells, m)
-        for j in range(m):
-            if self.state.fate[j] == ALIVE:
-                self.groups.place(j, self.state.code[j], int(self.state.sign[j]))
+        self.switching = Switching(self.cells, self.state, self.residual)
 
-    # -- the start ------------------------------------------------------------------
+    @property
+    def groups(self) -> Groups:
+        """The neurons by cell."""
+        return self.switching.groups
 
     def start(self) -> list[Event]:
         """Select cells of neurons that start on hyperplanes; report ambiguous ones."""
-        state = self.state
-        self._settle_signs()
-        rows: list[Event] = []
-        r = self.residual()
-        for j in np.flatnonzero((state.fate == ALIVE) & ~np.all(state.code, axis=1)):
-            rows += [row for row in self._reselect(int(j), r) if row.kind != "pattern"]
-        off = self.cells.slope == 0.0 and (state.fate == ALIVE)
-        for j in np.flatnonzero(off):
-            if not np.any(self.cells.coefficients(state.code[j])) and np.all(state.code[j]):
-                state.fate[j] = DEAD
-                self.groups.remove(int(j))
-        return rows
+        return self.switching.start(self.time)
 
-    def _settle_signs(self) -> None:
-        """A neuron that starts at a = 0 takes the sign that its own field gives it."""
-        state, r = self.state, self.residual()
-        for j in np.flatnonzero((state.z[:, 0] == 0.0) & (state.fate == ALIVE)):
-            growth = state.z[j, 1:] @ self.cells.field(r, state.code[j])
-            state.sign[j] = -1 if growth < 0.0 else 1
-            self.groups.place(int(j), state.code[j], int(state.sign[j]))
+    def switch(self, cause: Cause) -> list[Event]:
+        """Move neurons to their new cells after a step that `cause` ended; return rows."""
+        return self.switching.switch(cause, self.time)
 
     # -- expansion --------------------------------------------------------------------
 
@@ -287,99 +261,3 @@ class Integrator:
         self.tail += (self.time - (total - part)) + (tau - part)
         self.time = total + self.tail
         self.tail -= self.time - total
-
-    # -- switching --------------------------------------------------------------------
-
-    def switch(self, cause: Cause) -> list[Event]:
-        """Move neurons to their new cells after a step that `cause` ended; return rows."""
-        state = self.state
-        rows: list[Event] = []
-        if cause.what == "slide":
-            for j in cause.neurons:
-                rows += self._leave_slide(j, cause.plane, cause.side)
-        forced: list[int] = []
-        if cause.what == "sign":
-            j = int(cause.neurons[0])
-            before = int(state.sign[j])
-            state.sign[j] = -before
-            rows.append(Event(self.time, "sign_change", j, -1, before, -before))
-            self.groups.place(j, state.code[j], -before)
-            if not np.all(state.code[j]):
-                forced.append(j)
-        elif cause.what == "margin":
-            j = int(cause.neurons[0])
-            state.fresh[j, cause.plane] = False
-            forced.append(j)
-        elif cause.selection is not None:
-            for j in cause.neurons:
-                rows += self._enter(int(j), cause.selection)
-        detection.touching(
-            self.cells.normals, state.code, state.fate, state.fresh, state.z, TOUCH, self._mask
-        )
-        self._mask[forced] = True
-        hit = np.flatnonzero(self._mask)
-        if len(hit):
-            r = self.residual()
-            for j in hit:
-                plane = cause.plane if cause.what == "margin" and j == forced[0] else -1
-                rows += self._reselect(int(j), r, plane)
-        return rows
-
-    def _reselect(self, j: int, r: np.ndarray, plane: int = -1) -> list[Event]:
-        """Select neuron j's cell anew from the hyperplanes that it lies on."""
-        state, cells = self.state, self.cells
-        w = state.z[j, 1:]
-        before = state.code[j].copy()
-        at_origin = bool(np.linalg.norm(w) <= TOUCH)
-        on = (before == 0) | (np.abs(cells.normals @ w) <= TOUCH) | at_origin
-        if plane >= 0:
-            on[plane] = True
-        if at_origin:
-            w[:] = 0.0
-        touched = np.flatnonzero(on)
-        chosen = select(cells, r, before, touched, float(state.sign[j]), at_origin=at_origin)
-        state.fresh[j, touched] = True
-        stays = plane >= 0 and chosen.fate == ALIVE and chosen.code[plane] == before[plane]
-        if stays and float(cells.normals[plane] @ w) * before[plane] < -TOUCH:
-            # No side drives it; only rounding took it across.
-            w -= float(cells.normals[plane] @ w) * cells.normals[plane]
-        return self._enter(j, chosen)
-
-    def _enter(self, j: int, chosen: Selection) -> list[Event]:
-        """Put neuron j into the selected cell; return what happened."""
-        state = self.state
-        w = state.z[j, 1:]
-        before = state.code[j].copy()
-        was_origin = not np.any(before)
-        state.fresh[j, (before == 0) & (chosen.code != 0)] = True
-        state.code[j] = chosen.code
-        state.fate[j] = chosen.fate
-        if chosen.fate == ALIVE:
-            self.groups.place(j, chosen.code, int(state.sign[j]))
-            if self.groups.projected[self.groups.slot[j]]:
-                w[:] = self.groups.projector[self.groups.slot[j]] @ w
-        else:
-            self.groups.remove(j)
-        rows = self._pattern_rows(j, before, chosen.code)
-        if chosen.ambiguous:
-            rows.append(Event(self.time, "ambiguous", j))
-        if chosen.fate == DEAD:
-            rows.append(Event(self.time, "death", j))
-        elif chosen.fate == ORIGIN or (not np.any(chosen.code) and not was_origin):
-            rows.append(Event(self.time, "origin", j))
-        return rows
-
-    def _leave_slide(self, j: int, plane: int, side: int) -> list[Event]:
-        state = self.state
-        before = state.code[j].copy()
-        state.code[j, plane] = side
-        state.fresh[j, plane] = True
-        self.groups.place(j, state.code[j], int(state.sign[j]))
-        return self._pattern_rows(j, before, state.code[j])
-
-    def _pattern_rows(self, j: int, before: np.ndarray, after: np.ndarray) -> list[Event]:
-        old, new = self.cells.sample_codes(before), self.cells.sample_codes(after)
-        return [
-            Event(self.time, "pattern", j, int(k), int(old[k]), int(new[k]))
-            for k in np.flatnonzero(old != new)
-        ]
