@@ -87,7 +87,7 @@ def system(net: Any, data: Any) -> None:
     TypeError
         If `net` is no TwoLayerReLU or `data` no Dataset.
     ValueError
-        If their input dimensions differ.
+        If their input dimensions differ, or the labels are vectors.
     """
     from flowsim.data import Dataset
     from flowsim.network import TwoLayerReLU
@@ -101,4 +101,20 @@ def system(net: Any, data: Any) -> None:
     if net.d != data.d:
         raise ValueError(
             f"Argument `net` must have the data's input dimension {data.d}, but has {net.d}."
+        )
+    scalar_labels(data, "two-layer ReLU networks")
+
+
+def scalar_labels(data: Any, purpose: str) -> None:
+    """Check that a Dataset's labels are numbers, `y` of shape (n,).
+
+    Raises
+    ------
+    ValueError
+        If they are vectors.
+    """
+    if data.y.ndim != 1:
+        raise ValueError(
+            f"Argument `data` must have scalar labels for {purpose}, but has p={data.p}, y of "
+            f"shape {data.y.shape}."
         )

@@ -83,7 +83,7 @@ def _in_range(exponent: int) -> bool:
     return _SMALLEST_EXPONENT <= exponent <= _LARGEST_EXPONENT
 
 
-def to_numbers(argument: Any, name: str, ndim: int) -> Numbers:
+def to_numbers(argument: Any, name: str, ndim: int | tuple[int, ...]) -> Numbers:
     """Convert an argument to float64 and keep its exact values.
 
     Parameters
@@ -92,8 +92,8 @@ def to_numbers(argument: Any, name: str, ndim: int) -> Numbers:
         An array, or nested sequences, of numbers as `exact` takes them.
     name : str
         The argument's name, for messages.
-    ndim : int
-        The number of axes that it must have.
+    ndim : int or tuple of int
+        The number of axes that it must have, or the allowed ones in ascending order.
 
     Raises
     ------
@@ -103,11 +103,14 @@ def to_numbers(argument: Any, name: str, ndim: int) -> Numbers:
         If the shape is wrong or ragged, or an entry is no number or not finite.
     """
     array = _object_array(argument, name)
-    if array.ndim != ndim:
-        if array.ndim == ndim - 1 and array.size and isinstance(array.flat[0], (list, tuple)):
-            raise ValueError(f"Argument `{name}` must have rows of one length, but they differ.")
+    allowed = (ndim,) if isinstance(ndim, int) else ndim
+    # NumPy makes rows of different lengths an array of lists, which lacks an axis.
+    if array.ndim == allowed[-1] - 1 and array.size and isinstance(array.flat[0], (list, tuple)):
+        raise ValueError(f"Argument `{name}` must have rows of one length, but they differ.")
+    if array.ndim not in allowed:
+        kinds = " or ".join(f"{axes}-d" for axes in allowed)
         raise ValueError(
-            f"Argument `{name}` must be a {ndim}-d array, but it has {_axes(array.ndim)}."
+            f"Argument `{name}` must be a {kinds} array, but it has {_axes(array.ndim)}."
         )
     if array.dtype.kind == "f":
         values = np.array(array, dtype=np.float64, order="C")

@@ -150,14 +150,22 @@ class Cells:
 
     def rounding(self, r: np.ndarray) -> float:
         """Return a bound on the rounding error of a component of D."""
-        return TIE * self.weight * float(np.sum((np.abs(r) + np.abs(self.y)) * self.norms))
+        return TIE * self.weight * self._summed(r)
 
     def tie(self, r: np.ndarray) -> float:
         """Return the size below which a velocity or multiplier cannot be told from zero.
 
         That is its rounding, or what the local error of the residual makes of it.
         """
-        return max(1.0, TIE_STEPS * self.rtol / TIE) * self.rounding(r)
+        return self.tie_factor * self._summed(r)
+
+    @property
+    def tie_factor(self) -> float:
+        """The part of ``sum_k (|r_k| + |y_k|) ||x_k||`` that `tie` is."""
+        return max(TIE, TIE_STEPS * self.rtol) * self.weight
+
+    def _summed(self, r: np.ndarray) -> float:
+        return float(np.sum((np.abs(r) + np.abs(self.y)) * self.norms))
 
 
 def null_basis(normals: np.ndarray) -> np.ndarray:

@@ -35,8 +35,9 @@ class Dataset:
         Inputs, one a row, none of them zero. Integers, Fractions, Decimals and strings ("0.1",
         "-3/4") are kept as exact rationals beside their float64 values; a float means its binary
         value, so 1.1 is not 11/10.
-    y : array_like (n,)
-        Targets, likewise.
+    y : array_like (n,) or (n, p)
+        Targets, likewise. Rows of p are for the general engines and models with vector outputs;
+        two-layer ReLU networks, and so alignment and the piecewise engine, need numbers.
     name : str
         A name for reports.
     teacher : array_like (d,), optional
@@ -81,7 +82,7 @@ class Dataset:
     ) -> None:
         noise, inputs = _noise(noise), _inputs(inputs)
         X_numbers = to_numbers(X, "X", ndim=2)
-        y_numbers = to_numbers(y, "y", ndim=1)
+        y_numbers = to_numbers(y, "y", ndim=(1, 2))
         _check_shapes(X_numbers.values, y_numbers.values)
         _check_rows(X_numbers.values)
         _check_targets(y_numbers.values)
@@ -101,8 +102,10 @@ class Dataset:
 
         Parameters
         ----------
-        x, y : array_like (n,)
-            Inputs and targets, exact where they are given exactly.
+        x : array_like (n,)
+            Inputs, exact where they are given exactly.
+        y : array_like (n,) or (n, p)
+            Targets, likewise.
         **kwargs
             As for `Dataset`.
 
@@ -150,7 +153,7 @@ class Dataset:
 
     @classmethod
     def from_npz(cls, path: _tables.StrPath) -> Dataset:
-        """Load arrays ``X`` (n, d) and ``y`` (n,), or ``x`` (n,) and ``y`` for univariate data.
+        """Load arrays ``X`` (n, d), or ``x`` (n,) for univariate data, and ``y`` (n,) or (n, p).
 
         Reads back all that `save` writes.
 
@@ -203,7 +206,8 @@ class Dataset:
         if self._X_numbers.rational:
             arrays["X_exact"] = np.array([[str(value) for value in row] for row in self.X_exact])
         if self._y_numbers.rational:
-            arrays["y_exact"] = np.array([str(value) for value in self.y_exact])
+            exact = [str(value) for value in _exact_or_rounded(self._y_numbers).flat]
+            arrays["y_exact"] = np.array(exact).reshape(self.y.shape)
         for key in ("teacher", "noise", "inputs"):
             if getattr(self, key) is not None:
                 arrays[key] = getattr(self, key)
@@ -221,6 +225,11 @@ class Dataset:
         return self.X.shape[1]
 
     @property
+    def p(self) -> int:
+        """Number of targets a sample: 1 for `y` of shape (n,)."""
+        return 1 if self.y.ndim == 1 else self.y.shape[1]
+
+    @property
     def rational(self) -> bool:
         """Whether no entry of X or y came as a float."""
         return self._X_numbers.rational and self._y_numbers.rational
@@ -231,9 +240,12 @@ class Dataset:
         return tuple(tuple(_fractions(row)) for row in _exact_or_rounded(self._X_numbers))
 
     @cached_property
-    def y_exact(self) -> tuple[Fraction, ...]:
-        """The exact targets, n of them."""
-        return tuple(_fractions(_exact_or_rounded(self._y_numbers)))
+    def y_exact(self) -> tuple[Any, ...]:
+        """The exact targets: n Fractions, or n rows of p of them."""
+        numbers = _exact_or_rounded(self._y_numbers)
+        if numbers.ndim == 1:
+            return tuple(_fractions(numbers))
+        return tuple(tuple(_fractions(row)) for row in numbers)
 
     @cached_property
     def norms(self) -> np.ndarray:
@@ -268,7 +280,8 @@ class Dataset:
         return _hyperplanes.group_rounded(self.X, self.norms)
 
     def __repr__(self) -> str:
-        return f"Dataset({self.name}: n={self.n}, d={self.d})"
+        targets = f", p={self.p}" if self.y.ndim == 2 else ""
+        return f"Dataset({self.name}: n={self.n}, d={self.d}{targets})"
 
 
 def _exact_or_rounded(numbers: Numbers) -> np.ndarray:
@@ -289,6 +302,8 @@ def _check_shapes(X: np.ndarray, y: np.ndarray) -> None:
         raise ValueError(
             f"Argument `y` must have one entry for each of the {n} rows of X, but it has {len(y)}."
         )
+    if y.size == 0:
+        raise ValueError(f"Argument `y` must have at least one column, but its shape is {y.shape}.")
 
 
 def _check_rows(X: np.ndarray) -> None:

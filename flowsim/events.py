@@ -17,6 +17,7 @@ EVENT_KINDS = (
     "alignment_end",  # the residual has left y by the stated relative amount
     "plateau",  # a local minimum in time of the speed: a saddle is passed
     "stationary",  # the flow has ended
+    "user",  # component `sample` of the user's function `neuron` has crossed zero
 )
 
 #: Names of a neuron's fates; its integer code is its index here.
@@ -64,7 +65,7 @@ class Events:
         Who changed, -1 where not applicable.
     before, after : (E,) int8
         Activation codes of `pattern` events (-1 off, 0 slide, 1 on); signs of
-        ``a_j`` for `sign_change`; -1 where not applicable.
+        ``a_j`` for `sign_change`, of the function for `user`; -1 where not applicable.
     """
 
     t: np.ndarray

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 if TYPE_CHECKING:
-    from flowsim.engines.piecewise import Progress
+    from flowsim.engines.record import Progress
 
 
 class ProgressBar:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 STATUSES = {
     "stationary": False,
     "t1": False,
+    "event": False,
     "max_steps": True,
     "max_seconds": True,
     "zeno": True,
@@ -182,9 +183,13 @@ class Solution:
 
     @cached_property
     def _trajectory(self) -> Any:
-        from flowsim.engines.piecewise import Trajectory
+        if self.settings["engine"] == "piecewise":
+            from flowsim.engines.piecewise import Trajectory
 
-        return Trajectory(self.data, self.initial, self.settings, self.states)
+            return Trajectory(self.data, self.initial, self.settings, self.states)
+        from flowsim.engines.cell_trajectory import CellTrajectory
+
+        return CellTrajectory(self.data, self.initial, self.settings, self.states)
 
     def network(self, t: float) -> TwoLayerReLU:
         """Return the network at time `t` in ``[0, t_end]``."""

@@ -65,6 +65,32 @@ class State:
         """Return an independent copy."""
         return State(**{f.name: getattr(self, f.name).copy() for f in fields(self)})
 
+    def settle(self) -> float:
+        """Put every neuron back onto ``a^2 - ||w||^2 = const``, its norm into [1/2, 2).
+
+        Steps of any method drift off the constant by their error, and a shrinking neuron
+        would amplify that. The smaller of ``|a|`` and ``||w||`` is set from the larger, which
+        amplifies nothing. Returns the largest relative correction of the constant.
+        """
+        live = np.flatnonzero(self.fate == ALIVE)
+        z = self.z[live]
+        aa, ww = z[:, 0] ** 2, np.sum(z[:, 1:] ** 2, axis=1)
+        shift = np.clip(2 * (self.gap_exponent - self.exponent)[live], -2000, 1000)
+        const = np.where(
+            self.balance[live] == 0, 0.0, np.ldexp(self.gap[live], shift.astype(np.int32))
+        )
+        drift = np.abs(aa - ww - const) / (aa + ww)
+        outer = self.balance[live] >= 0
+        z[outer, 0] = (self.sign[live] * np.sqrt(np.maximum(ww + const, 0.0)))[outer]
+        inner = ~outer & (ww > 0.0)
+        z[inner, 1:] *= np.sqrt(np.maximum(aa - const, 0.0)[inner] / ww[inner])[:, None]
+        norm = np.linalg.norm(z, axis=1)
+        _, up = np.frexp(norm)
+        up = np.where((norm >= 0.5) & (norm < 2.0), 0, up)
+        self.z[live] = np.ldexp(z, -up[:, None])
+        self.exponent[live] += up
+        return float(np.max(drift, initial=0.0))
+
     def network(self, like: TwoLayerReLU, cells: Cells) -> TwoLayerReLU:
         """Return the neurons in the user's units, with the slope of `like`."""
         return network_of(self.z, self.exponent - cells.size_exponent, like.negative_slope)

@@ -14,7 +14,7 @@ import pytest
 
 import flowsim as fs
 from flowsim import cli, config
-from flowsim.engines.piecewise import Progress
+from flowsim.engines.record import Progress
 from flowsim.progress import ProgressBar, describe
 
 RUN = ["run", "three-points", "--m", "20", "--scale", "1e-3"]

@@ -215,7 +215,7 @@ def test_samples_are_their_orientation_times_norm_times_normal(rows, rational):
         ([[1], [3, 4]], [1, 2], r"`X` must have rows of one length"),
         ([1, 2], [1, 2], r"`X` must be a 2-d array, but it has 1 axis\."),
         (None, [1], r"`X` must be a 2-d array, but it has no axis\."),
-        ([[1], [2]], [[1], [2]], r"`y` must be a 1-d array, but it has 2 axes\."),
+        ([[1]], [[[1]]], r"`y` must be a 1-d or 2-d array, but it has 3 axes\."),
         ([[1], [2]], [1], r"`y` must have one entry for each of the 2 rows of X, but it has 1\."),
         (np.empty((0, 2)), [], r"`X` must have at least one row"),
         (np.empty((2, 0)), [1, 2], r"`X` must have at least one row and one column"),
@@ -362,6 +362,7 @@ def test_saved_data_come_back_exactly(tmp_path, data):
     for field in ("X_exact", "y_exact", "rational", "name", "noise", "inputs"):
         assert getattr(back, field) == getattr(data, field)
     np.testing.assert_array_equal(back.X, data.X)
+    np.testing.assert_array_equal(back.y, data.y)
     np.testing.assert_array_equal(back.hyperplane, data.hyperplane)
     assert (back.teacher is None) == (data.teacher is None)
 

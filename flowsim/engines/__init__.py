@@ -1,1 +1,30 @@
-"""Engines: how the flow is integrated. One file or folder an engine."""
+"""Engines: how the flow is integrated. One file or folder an engine.
+
+`Piecewise`, `Diffrax` and `Scipy` are inert descriptions for ``simulate(..., engine=...)``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowsim._lazy import attach
+
+if TYPE_CHECKING:
+    from flowsim.engines.diffrax import Diffrax
+    from flowsim.engines.piecewise.config import Piecewise
+    from flowsim.engines.scipy import Scipy
+
+__all__ = ["Diffrax", "Piecewise", "Scipy"]
+
+__getattr__ = attach(
+    __name__,
+    {
+        "Diffrax": "flowsim.engines.diffrax",
+        "Piecewise": "flowsim.engines.piecewise.config",
+        "Scipy": "flowsim.engines.scipy",
+    },
+)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -68,6 +68,41 @@ class Switching:
             state.sign[j] = -1 if growth < 0.0 else 1
             self.groups.place(int(j), state.code[j], int(state.sign[j]))
 
+    def dependent_end(
+        self,
+        block: np.ndarray,
+        residual: Callable[[float], np.ndarray],
+        tau: float,
+        cause: Cause | None,
+    ) -> tuple[float, Cause | None]:
+        """Look whether a slide on dependent hyperplanes still holds at `tau`; bisect if not.
+
+        Its multipliers are not unique, so no polynomial tells; the minimal-norm element
+        over the hull of the neighbouring cells does. `block` are the neurons that share it,
+        `residual` is r in the step, which `cause` ends at `tau` otherwise.
+        """
+        j = int(block[0])
+        code, sign = self.state.code[j], float(self.state.sign[j])
+        touched = np.flatnonzero(code == 0)
+        at_origin = not np.any(self.state.z[j, 1:])
+
+        def ends(x: float) -> Selection | None:
+            chosen = select(self.cells, residual(x), code, touched, sign, at_origin=at_origin)
+            stays = chosen.fate == ALIVE and not np.any(chosen.code[touched])
+            return None if stays else chosen
+
+        selection = ends(tau)
+        if selection is None:
+            return tau, cause
+        low, high = 0.0, tau
+        while low < (mid := 0.5 * (low + high)) < high:
+            chosen = ends(mid)
+            if chosen is None:
+                low = mid
+            else:
+                high, selection = mid, chosen
+        return high, Cause("dependent", block, selection=selection)
+
     def switch(self, cause: Cause, time: float) -> list[Event]:
         """Move neurons to their new cells after a step that `cause` ended; return rows."""
         state = self.state

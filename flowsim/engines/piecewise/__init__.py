@@ -6,11 +6,6 @@ polynomial whose first root is isolated (`detection`, `roots`), and the flow res
 that Filippov's rules select (`flowsim.selection`). See docs/engine.md.
 """
 
-from flowsim.engines.piecewise.driver import Limits as Limits
-from flowsim.engines.piecewise.driver import Progress as Progress
-from flowsim.engines.piecewise.driver import Record as Record
-from flowsim.engines.piecewise.driver import StateStore as StateStore
 from flowsim.engines.piecewise.driver import integrate as integrate
-from flowsim.engines.piecewise.driver import snapshot as snapshot
 from flowsim.engines.piecewise.integrator import Integrator as Integrator
 from flowsim.engines.piecewise.trajectory import Trajectory as Trajectory

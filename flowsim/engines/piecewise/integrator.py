@@ -11,8 +11,7 @@ from flowsim.engines.groups import Groups
 from flowsim.engines.piecewise import detection, expansion
 from flowsim.engines.piecewise.roots import binomials
 from flowsim.engines.switching import Cause, Switching
-from flowsim.events import ALIVE, Event
-from flowsim.selection import Selection, select
+from flowsim.events import Event
 from flowsim.state import State
 
 
@@ -202,39 +201,9 @@ class Integrator:
         # In an endless step nothing moves, so nothing ends.
         watched = groups.dependent if np.isfinite(tau) else set()
         for q in np.flatnonzero(np.isin(e.active, list(watched))):
-            tau, cause = self._watch_dependent(e, int(q), tau, cause)
+            block = e.members[e.start[q] : e.start[q + 1]].copy()
+            tau, cause = self.switching.dependent_end(block, e.residual, tau, cause)
         return tau, cause
-
-    def _watch_dependent(
-        self, e: Expansion, q: int, tau: float, cause: Cause | None
-    ) -> tuple[float, Cause | None]:
-        """Look whether a slide on dependent hyperplanes still holds at `tau`; bisect if not.
-
-        Its multipliers are not unique, so no polynomial tells; the minimal-norm element
-        over the hull of the neighbouring cells does.
-        """
-        j = e.members[e.start[q]]
-        code, sign = self.state.code[j], float(self.state.sign[j])
-        touched = np.flatnonzero(code == 0)
-        at_origin = not np.any(self.state.z[j, 1:])
-
-        def ends(x: float) -> Selection | None:
-            chosen = select(self.cells, e.residual(x), code, touched, sign, at_origin=at_origin)
-            stays = chosen.fate == ALIVE and not np.any(chosen.code[touched])
-            return None if stays else chosen
-
-        selection = ends(tau)
-        if selection is None:
-            return tau, cause
-        low, high = 0.0, tau
-        while low < (mid := 0.5 * (low + high)) < high:
-            chosen = ends(mid)
-            if chosen is None:
-                low = mid
-            else:
-                high, selection = mid, chosen
-        block = e.members[e.start[q] : e.start[q + 1]].copy()
-        return high, Cause("dependent", block, selection=selection)
 
     def _move(self, state: State, e: Expansion, tau: float) -> float:
         """Move the neurons of `state` by `tau`; return the largest correction it took."""

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flowsim.cells import TOUCH, Cells
+from flowsim.cells import Cells
 from flowsim.data import Dataset
 from flowsim.engines.piecewise.integrator import Expansion, Integrator
+from flowsim.engines.restore import restored
 from flowsim.network import TwoLayerReLU
-from flowsim.state import State
 
 if TYPE_CHECKING:
     from flowsim.solution import States
@@ -64,22 +64,8 @@ class Trajectory:
         return current
 
     def _restart(self, row: int) -> Integrator:
-        s, shift = self.states, self.cells.size_exponent
-        tail = float(np.ldexp(s.t_tail[row], self.cells.time_exponent))
-        state = State(
-            z=np.array(s.neurons[row]),
-            exponent=s.exponent[row] + shift,
-            sign=s.sign[row].astype(np.int64),
-            balance=np.sign(s.gap).astype(np.int64),
-            gap=np.array(s.gap),
-            gap_exponent=s.gap_exponent + shift,
-            code=np.array(s.code[row]),
-            fate=s.fate[row].astype(np.int64),
-            fresh=np.zeros(s.code[row].shape, dtype=np.bool_),
-        )
-        # A state stored on a hyperplane has just been switched there.
-        margin = np.abs(state.z[:, 1:] @ self.cells.normals.T)
-        state.fresh[:] = (margin <= TOUCH) & (state.code != 0)
+        tail = float(np.ldexp(self.states.t_tail[row], self.cells.time_exponent))
+        state = restored(self.states, row, self.cells)
         integrator = Integrator(
             self.cells, state, self.rtol, self.frozen, float(self._times[row]), tail
         )

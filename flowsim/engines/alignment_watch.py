@@ -3,55 +3,76 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 
 from flowsim.alignment.end import EndRule
-from flowsim.engines.piecewise.integrator import Expansion, Integrator
+from flowsim.engines.record import Flow
 from flowsim.events import ALIVE
 from flowsim.state import State
+
+
+class Stretch(Protocol):
+    """One accepted step of an engine as a function of the time in it."""
+
+    def residual(self, tau: float) -> np.ndarray:
+        """Return r(tau) (n,)."""
+        ...
+
+    def rates(self) -> np.ndarray:
+        """Return ``||D||`` of the living neurons (or of their groups) at the start."""
+        ...
+
+
+class MovingFlow(Flow, Protocol):
+    """A flow that can be looked at inside its present step."""
+
+    def moved(self, e: Any, tau: float) -> State:
+        """Return what the present state will be after `tau`."""
+        ...
 
 
 class AlignmentWatch:
     """Look, step after step, whether the phase ends under `rule`."""
 
-    def __init__(self, rule: EndRule, integrator: Integrator) -> None:
+    def __init__(self, rule: EndRule, flow: MovingFlow) -> None:
         self.rule = rule
         # With zero labels there is no alignment, and a frozen residual never leaves y.
-        never = integrator.frozen and rule.definition == "residual"
-        self.waits = bool(np.any(integrator.cells.y)) and not never
-        self._start = _log_sizes(integrator.state)
+        never = flow.frozen and rule.definition == "residual"
+        self.waits = bool(np.any(flow.cells.y)) and not never
+        self._start = _log_sizes(flow.state)
 
-    def end_within(self, integrator: Integrator, e: Expansion, tau: float) -> float | None:
+    def end_within(self, flow: MovingFlow, e: Stretch, tau: float) -> float | None:
         """Return when in a step of length `tau` the phase ends, if it does."""
         excess = {
             "residual": self._departure,
             "growth": self._growth,
             "theory": self._time,
-        }[self.rule.definition](integrator, e)
+        }[self.rule.definition](flow, e)
         x = _first(excess, tau)
         self.waits = x is None
         return x
 
-    def _time(self, integrator: Integrator, e: Expansion) -> Callable[[float], float]:
-        return lambda x: integrator.time + x - self.rule.time
+    def _time(self, flow: MovingFlow, e: Stretch) -> Callable[[float], float]:
+        return lambda x: flow.time + x - self.rule.time
 
-    def _departure(self, integrator: Integrator, e: Expansion) -> Callable[[float], float]:
-        y = integrator.cells.y
+    def _departure(self, flow: MovingFlow, e: Stretch) -> Callable[[float], float]:
+        y = flow.cells.y
         limit = self.rule.threshold * np.linalg.norm(y)
         return lambda x: float(np.linalg.norm(e.residual(x) - y) - limit)
 
-    def _growth(self, integrator: Integrator, e: Expansion) -> Callable[[float], float]:
+    def _growth(self, flow: MovingFlow, e: Stretch) -> Callable[[float], float]:
         goal = self.rule.log_growth
-        alive = integrator.state.fate == ALIVE
-        present = np.max((_log_sizes(integrator.state) - self._start)[alive], initial=-np.inf)
+        alive = flow.state.fate == ALIVE
+        present = np.max((_log_sizes(flow.state) - self._start)[alive], initial=-np.inf)
         # A neuron grows at most at the rate |D_j|, which changes little in a step.
         fastest = 2.0 * float(e.rates().max(initial=0.0))
 
         def excess(x: float) -> float:
             if present + fastest * x < goal:
                 return -1.0
-            grown = _log_sizes(integrator.moved(e, x)) - self._start
+            grown = _log_sizes(flow.moved(e, x)) - self._start
             return float(np.max(grown[alive], initial=-np.inf) - goal)
 
         return excess

@@ -1,0 +1,131 @@
+"""What every engine keeps of a run: limits, records, stored states, progress."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from flowsim.cells import Cells
+from flowsim.events import Event
+from flowsim.state import State
+from flowsim.stationarity.classify import Snapshot
+
+#: Consecutive restarts without progress in time, a neuron, before a run counts as Zeno.
+ZENO_PER_NEURON = 4
+#: Seconds between progress reports.
+REPORT_EVERY = 0.1
+
+
+class Flow(Protocol):
+    """The present state of a run on an engine, in the scaled units of `Cells`."""
+
+    cells: Cells
+    state: State
+    frozen: bool
+    time: float
+    tail: float
+    drift: float
+
+    def residual(self) -> np.ndarray:
+        """Return the residual (n,) of the present state, or y where it is frozen."""
+        ...
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is; handed to the progress callback."""
+
+    phase: str
+    t: float
+    loss: float
+    loss0: float
+    events: int
+    steps: int
+    rate: float
+    alive: int
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop (scaled time)."""
+
+    t1: float
+    stationary_rtol: float
+    max_steps: int
+    max_seconds: float
+
+
+class StateStore:
+    """Stored states within a memory budget: every `stride`-th step, stride doubling."""
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        self.stride = 1
+        self.rows: list[tuple[int, float, float, State]] = []
+
+    def offer(self, step: int, flow: Flow) -> None:
+        """Keep the state of `step` if its turn has come; thin when the budget is full."""
+        if step % self.stride:
+            return
+        self.rows.append((step, flow.time, flow.tail, flow.state.copy()))
+        if len(self.rows) > 2 and len(self.rows) * _bytes(flow.state) > self.budget:
+            self.stride *= 2
+            self.rows = [row for row in self.rows if row[0] % self.stride == 0]
+
+
+def _bytes(state: State) -> int:
+    return state.z.nbytes + state.exponent.nbytes + state.code.nbytes + 2 * len(state.z)
+
+
+@dataclass(eq=False)
+class Record:
+    """What a run leaves behind (scaled units)."""
+
+    time: list[float] = field(default_factory=list)
+    loss: list[float] = field(default_factory=list)
+    speed: list[float] = field(default_factory=list)
+    rate: list[float] = field(default_factory=list)
+    alive: list[int] = field(default_factory=list)
+    rows: list[Event] = field(default_factory=list)
+    status: str = ""
+    alignment_time: float = float("nan")
+    alignment_state: State | None = None
+    dissipation: float = 0.0
+
+
+def snapshot(flow: Flow, r: np.ndarray) -> Snapshot:
+    """Return the present state as the verdict needs it."""
+    s = flow.state
+    return Snapshot(flow.cells, s.z, s.mass, s.sign, s.balance == 0, s.code, s.fate, r.copy())
+
+
+def progress_of(record: Record, flow: Flow) -> Progress:
+    """Return where a run is, in the user's units."""
+    aligned = not np.isnan(record.alignment_time)
+    cells = flow.cells
+    return Progress(
+        phase="descent" if aligned else "alignment",
+        t=float(np.ldexp(record.time[-1], -cells.time_exponent)),
+        loss=float(np.ldexp(record.loss[-1], 2 * cells.y_exponent)),
+        loss0=float(np.ldexp(record.loss[0], 2 * cells.y_exponent)),
+        events=len(record.rows),
+        steps=len(record.time) - 1,
+        rate=float(np.ldexp(record.rate[-1], cells.time_exponent)),
+        alive=record.alive[-1],
+    )
+
+
+def return_to_last_state(record: Record, store: StateStore, flow: Flow) -> None:
+    """Undo what came after the last stored state: it ends in something that is not finite."""
+    if not store.rows:
+        raise ValueError(
+            "Argument `net` must have finite outputs and fields on the data, but its squares "
+            "overflow; choose a smaller scale."
+        )
+    step, flow.time, flow.tail, state = store.rows[-1]
+    flow.state = state.copy()
+    for series in (record.time, record.loss, record.speed, record.rate, record.alive):
+        del series[step + 1 :]
+    record.rows = [row for row in record.rows if row.t <= flow.time]

@@ -1,0 +1,371 @@
+"""The flow of a two-layer ReLU network on any stepping engine, cell by cell.
+
+A stepper integrates the frozen field of the present cells (`flowsim.engines.frozen`) until a
+margin may have changed sign inside a step. The first sign change is located on the step's
+interpolant, which double crossings cannot hide from, and landed on with the method itself;
+then the rules shared by all engines (`flowsim.engines.switching`) choose the next cells.
+"""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from flowsim.alignment.end import EndRule
+from flowsim.cells import EPS, TOUCH, Cells
+from flowsim.engines.alignment_watch import AlignmentWatch
+from flowsim.engines.frozen import FrozenCell, FrozenProblem
+from flowsim.engines.problem import Advance, Driver, Land, Steps, Work
+from flowsim.engines.record import (
+    REPORT_EVERY,
+    ZENO_PER_NEURON,
+    Limits,
+    Progress,
+    Record,
+    StateStore,
+    progress_of,
+    return_to_last_state,
+    snapshot,
+)
+from flowsim.engines.stretch import Found, Split, Stretch
+from flowsim.engines.switching import Cause, Switching
+from flowsim.engines.user_watch import UserWatch
+from flowsim.events import ALIVE, Event
+from flowsim.state import State
+from flowsim.stationarity.classify import at_rest
+
+#: Newton steps on the time of an event; the interpolant's root is close already.
+LANDINGS = 6
+#: Steps to ask for at a time: between them a run looks whether it rests, or its time is up.
+CHUNK = 64
+#: Terms that cancel in the audit of dL/dt are known to this many ulp of their sum.
+AUDIT_ULP = 256
+#: Squared speeds below this have lost digits to underflow and cannot be audited.
+SMALLEST_SPEED = 1e-280
+
+
+@dataclass(eq=False)
+class CellFlow:
+    """The present state of a run; `flowsim.engines.record.Flow` has the attributes."""
+
+    cells: Cells
+    state: State
+    frozen: bool = False
+    time: float = 0.0
+    tail: float = 0.0
+    drift: float = 0.0
+    work: Work = field(default_factory=Work)
+    switching: Switching = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.switching = Switching(self.cells, self.state, self.residual)
+
+    def cell(self) -> FrozenCell:
+        """Return the present cells as the frozen field needs them."""
+        return FrozenCell.of(self.cells, self.state, self.switching.groups, frozen=self.frozen)
+
+    def residual(self) -> np.ndarray:
+        """Return the residual (n,) of the present state, or y where it is frozen."""
+        if self.frozen:
+            return self.cells.y.copy()
+        groups, state = self.switching.groups, self.state
+        live = np.flatnonzero(groups.slot >= 0)
+        u = groups.coef[groups.slot[live]] * (state.z[live, 1:] @ self.cells.X.T)
+        return self.cells.y - (state.mass[live] * state.z[live, 0]) @ u
+
+    def moved(self, e: Stretch | Split, tau: float) -> State:
+        """Return what the present state will be after `tau` in the step `e`."""
+        state = self.state.copy()
+        state.z = e.at(tau)
+        self._settle(state)
+        return state
+
+    def settle(self) -> None:
+        """Put every neuron back onto its slides and its conserved ``a^2 - ||w||^2``."""
+        self.drift = max(self.drift, self._settle(self.state))
+
+    def _settle(self, state: State) -> float:
+        groups = self.switching.groups
+        moving = np.flatnonzero(groups.slot >= 0)
+        for j in moving[groups.projected[groups.slot[moving]]]:
+            state.z[j, 1:] = groups.projector[groups.slot[j]] @ state.z[j, 1:]
+        return state.settle()
+
+    def forward(self, tau: float, t1: float) -> None:
+        """Move the clock by `tau` (Neumaier's sum), exactly onto `t1` if that is its end."""
+        total = self.time + tau
+        part = total - self.time
+        self.tail += (self.time - (total - part)) + (tau - part)
+        self.time = total + self.tail
+        self.tail -= self.time - total
+        if t1 - self.time - self.tail <= 4e-16 * self.time:
+            self.time, self.tail = t1, 0.0
+
+
+def run_cells(
+    flow: CellFlow,
+    problem: FrozenProblem,
+    limits: Limits,
+    rule: EndRule,
+    store: StateStore,
+    report: Callable[[Progress], None] | None = None,
+    user: UserWatch | None = None,
+) -> Driver:
+    """Drive a run to its end; a generator of requests that returns its `Record`."""
+    return _Run(flow, problem, limits, rule, store, report, user).run()
+
+
+class _Run:
+    """One run; its methods are the phases of a pass through its loop."""
+
+    def __init__(
+        self, flow: CellFlow, problem: FrozenProblem, limits: Limits, rule: EndRule,
+        store: StateStore, report: Callable[[Progress], None] | None, user: UserWatch | None,
+    ) -> None:  # fmt: skip
+        self.flow, self.problem, self.limits, self.store = flow, problem, limits, store
+        self.report, self.user = report, user
+        self.record = Record(rows=flow.switching.start(flow.time))
+        self.watch = AlignmentWatch(rule, flow)
+        self.began = self.reported = clock.monotonic()
+        self.idle = 0
+        self.h: float | None = None
+
+    def run(self) -> Driver:
+        record, flow = self.record, self.flow
+        self._note_here()
+        while not record.status:
+            cell = flow.cell()
+            record.status = self._stop() or self._unmoving(cell)
+            if record.status:
+                break
+            before = flow.time
+            yield from self._advance(cell)
+            self.idle = self.idle + 1 if flow.time - before <= 4e-16 * before else 0
+            self._tell()
+        if record.status == "non_finite":
+            return_to_last_state(record, self.store, flow)
+        elif self.store.rows[-1][0] != len(record.time) - 1:
+            last = (len(record.time) - 1, flow.time, flow.tail, flow.state.copy())
+            self.store.rows.append(last)
+        if self.report is not None:
+            self.report(progress_of(record, flow))
+        return record
+
+    # -- stopping ---------------------------------------------------------------------
+
+    def _stop(self) -> str:
+        flow, limits = self.flow, self.limits
+        if not np.all(np.isfinite(flow.state.z)):
+            return "non_finite"
+        if flow.time + flow.tail >= limits.t1:
+            return "t1"
+        if self._rests():
+            return "stationary"
+        if self._steps >= limits.max_steps:
+            return "max_steps"
+        if clock.monotonic() - self.began >= limits.max_seconds:
+            return "max_seconds"
+        return "zeno" if self.idle > ZENO_PER_NEURON * len(flow.state.z) + 100 else ""
+
+    @property
+    def _steps(self) -> int:
+        return len(self.record.time) - 1
+
+    def _rests(self) -> bool:
+        if self.flow.frozen or self.limits.stationary_rtol == 0.0:
+            return False
+        return at_rest(snapshot(self.flow, self.flow.residual()), self.limits.stationary_rtol)
+
+    def _unmoving(self, cell: FrozenCell) -> str:
+        """Where no neuron moves, none ever will: go to t1 at once, or rest."""
+        if np.any(FrozenProblem(False).field(0.0, self.flow.state.z, cell)):
+            return ""
+        if not np.isfinite(self.limits.t1):
+            return "stationary"
+        self.flow.time, self.flow.tail = self.limits.t1, 0.0
+        self._note_here()
+        return "t1"
+
+    # -- one answer of the stepper -----------------------------------------------------
+
+    def _advance(self, cell: FrozenCell) -> Generator[Any, Any, None]:
+        """Ask for steps in the present cells, and go through them until something happens."""
+        flow, limits = self.flow, self.limits
+        slides_depend = bool(flow.switching.groups.dependent)
+        steps: Steps = yield Advance(
+            self.problem,
+            flow.state.z.copy(),
+            cell,
+            limits.t1 - flow.time - flow.tail,
+            self.h,
+            1 if slides_depend else min(limits.max_steps - self._steps, CHUNK),
+        )
+        flow.work.add(steps)
+        self.h = steps.h
+        last = len(steps.t) - 1
+        for i in range(1, last + 1):
+            e = Stretch(cell, steps.y[i - 1], steps.y[i], float(steps.t[i] - steps.t[i - 1]))
+            found = e.first_event() if steps.left and i == last else None
+            ended = yield from self._take(e, found, steps, i, slides_depend)
+            if ended:
+                return
+        if steps.failure:
+            self.record.status = steps.failure
+        flow.settle()
+
+    def _take(
+        self, e: Stretch, found: Found | None, steps: Steps, i: int, slides_depend: bool
+    ) -> Generator[Any, Any, bool]:
+        """Take one step, or the part of it before an event; return whether to look around."""
+        flow = self.flow
+        tau, z, cause = e.h, e.z_end, None
+        if found is not None:
+            tau, z = yield from self._land(e, found)
+            cause = self._cause(found, e.cell)
+        if slides_depend:
+            tau, cause, z = yield from self._dependent(e, tau, cause, z)
+        flow.state.z = e.z.copy()
+        if self.user is not None:
+            end = yield from self._watch_user(e, tau)
+            if end is not None:
+                tau, z = end
+                cause, self.record.status = None, "event"
+        if self.watch.waits:
+            yield from self._watch_alignment(e, tau)
+        flow.state.z = z.copy()
+        flow.forward(tau, self.limits.t1)
+        if cause is not None:
+            self._switch(cause)
+            self._note_here()
+            return True
+        if self.record.status:
+            self._note_here()
+            return True
+        self._note({name: float(values[i]) for name, values in steps.observed.items()})
+        return bool(self._may_rest(steps.observed["rate"][i]) and self._rests())
+
+    def _watch_user(
+        self, e: Stretch, tau: float
+    ) -> Generator[Any, Any, tuple[float, np.ndarray] | None]:
+        """Note the user's events in the first `tau` of the step; return where one ends the run."""
+        flow, user = self.flow, self.user
+        assert user is not None
+        for hit, refining in user.inside(flow, e, tau):
+            at, z = 0.0, e.z
+            try:
+                at = next(refining)
+                while True:
+                    z = yield Land(self.problem, e.z, e.cell, at)
+                    at = refining.send(user.network(flow.moved(Stretch(e.cell, e.z, z, at), at)))
+            except StopIteration as stop:
+                at = stop.value
+            self.record.rows.append(hit.row(flow.time + at))
+            if hit.terminal:
+                z = (yield Land(self.problem, e.z, e.cell, at)) if at > 0.0 else e.z
+                return at, z
+        return None
+
+    def _watch_alignment(self, e: Stretch, tau: float) -> Generator[Any, Any, None]:
+        """Note the end of the alignment phase if it lies in the first `tau` of the step."""
+        x = self.watch.end_within(self.flow, e, tau)
+        if x is None:
+            return
+        inside: Stretch | Split = e
+        if 0.0 < x < e.h:
+            z = yield Land(self.problem, e.z, e.cell, x)
+            inside = Split.of(e, x, z)
+            x = self.watch.end_within(self.flow, inside, e.h) or x
+        record = self.record
+        record.alignment_time = self.flow.time + x
+        record.alignment_state = self.flow.moved(inside, x)
+        record.rows.append(Event(record.alignment_time, "alignment_end"))
+
+    def _may_rest(self, rate: float) -> bool:
+        cells = self.flow.cells
+        bound = self.limits.stationary_rtol * cells.rate_scale * cells.weight * cells.n
+        return bool(rate <= bound)
+
+    def _land(self, e: Stretch, found: Found) -> Generator[Any, Any, tuple[float, np.ndarray]]:
+        """Return the time and the state of an event, by Newton on the method's own steps."""
+        tau, z = found.tau, e.z
+        for _ in range(LANDINGS):
+            if tau <= 0.0:
+                return 0.0, e.z
+            z = yield Land(self.problem, e.z, e.cell, tau)
+            value, slope = e.margin(found, z)
+            if abs(value) <= 0.25 * TOUCH or not slope < 0.0:
+                return tau, z
+            better = min(max(tau - value / slope, 0.0), e.h)
+            if abs(better - tau) <= 4.0 * EPS * tau:
+                return tau, z
+            tau = better
+        z = yield Land(self.problem, e.z, e.cell, tau)
+        return tau, z
+
+    def _dependent(
+        self, e: Stretch, tau: float, cause: Cause | None, z: np.ndarray
+    ) -> Generator[Any, Any, tuple[float, Cause | None, np.ndarray]]:
+        """Look whether slides on dependent hyperplanes end inside the step."""
+        switching = self.flow.switching
+        ends, reason = tau, cause
+        for slot in sorted(switching.groups.dependent):
+            block = np.flatnonzero(switching.groups.slot == slot)
+            ends, reason = switching.dependent_end(block, e.residual, ends, reason)
+        if ends < tau:
+            z = yield Land(self.problem, e.z, e.cell, ends)
+        return ends, reason, z
+
+    # -- events and records ------------------------------------------------------------
+
+    def _cause(self, found: Found, cell: FrozenCell) -> Cause:
+        j = found.neuron
+        if found.what != "slide":
+            plane = found.column if found.what == "margin" else -1
+            return Cause(found.what, np.array([j]), plane)
+        width = cell.plane.shape[1]
+        slot = self.flow.switching.groups.slot
+        side = 1 if found.column < width else -1
+        plane = int(cell.plane[j, found.column % width])
+        return Cause("slide", np.flatnonzero(slot == slot[j]), plane, side)
+
+    def _switch(self, cause: Cause) -> None:
+        """Put the neuron exactly where its event is, so that it cannot fire again; switch."""
+        flow = self.flow
+        j = int(cause.neurons[0])
+        if cause.what == "margin":
+            normal = flow.cells.normals[cause.plane]
+            w = flow.state.z[j, 1:]
+            w -= float(normal @ w) * normal
+        elif cause.what == "sign":
+            flow.state.z[j, 0] = 0.0
+        flow.settle()
+        self.record.rows += flow.switching.switch(cause, flow.time)
+
+    def _note_here(self) -> None:
+        problem, cell = FrozenProblem(False), self.flow.cell()
+        z = self.flow.state.z
+        observed = problem.observe(z, problem.field(0.0, z, cell), cell)
+        self._note({name: float(value) for name, value in observed.items()})
+
+    def _note(self, observed: dict[str, float]) -> None:
+        record, flow = self.record, self.flow
+        record.time.append(flow.time)
+        record.loss.append(observed["loss"])
+        record.speed.append(observed["speed"])
+        record.rate.append(observed["rate"])
+        record.alive.append(int(np.sum(flow.state.fate == ALIVE)))
+        self.store.offer(self._steps, flow)
+        speed = observed["speed"]
+        if not flow.frozen and speed > SMALLEST_SPEED:
+            excess = abs(observed["slope"] + speed) - AUDIT_ULP * EPS * observed["noise"]
+            record.dissipation = max(record.dissipation, excess / speed)
+
+    def _tell(self) -> None:
+        now = clock.monotonic()
+        if self.report is not None and now - self.reported >= REPORT_EVERY:
+            self.report(progress_of(self.record, self.flow))
+            self.reported = now

@@ -1,0 +1,88 @@
+"""Which run a network and an engine make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flowsim.engines.piecewise.config import Piecewise
+from flowsim.engines.record import Progress
+from flowsim.engines.user_events import UserEvents
+from flowsim.network import TwoLayerReLU
+from flowsim.runs.run import Run
+
+
+def prepare(
+    net: Any,
+    data: Any,
+    engine: Any,
+    settings: dict[str, Any],
+    events: Sequence[Callable[[float, Any], Any]],
+    report: Callable[[Progress], None] | None,
+) -> Run:
+    """Return the run of `net` on `data` by `engine`; see `flowsim.simulate`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If they do not fit together.
+    """
+    user = UserEvents(_functions(events))
+    stepper = None if engine is None or isinstance(engine, Piecewise) else _stepper(engine)
+    if isinstance(net, TwoLayerReLU):
+        from flowsim.runs.cells import prepare_cells
+
+        settings = {**_engine_settings(engine or Piecewise()), **settings, **_own_rtol(engine)}
+        return prepare_cells(net, data, settings, stepper, user, report)
+    if isinstance(engine, Piecewise):
+        raise TypeError(
+            "Argument `net` must be a TwoLayerReLU with the engine Piecewise, but is of type "
+            f"{type(net).__name__}."
+        )
+    from flowsim.runs.models import prepare_model
+
+    if engine is None:
+        from flowsim.engines.diffrax import Diffrax
+
+        engine, stepper = Diffrax(), _stepper(Diffrax())
+    settings = {**_engine_settings(engine), **settings, **_own_rtol(engine)}
+    assert stepper is not None
+    return prepare_model(net, data, settings, stepper, user, report)
+
+
+def _functions(events: Any) -> Sequence[Callable[[float, Any], Any]]:
+    if callable(events):  # SciPy takes a single function too
+        return [events]
+    if not isinstance(events, Sequence):
+        raise TypeError(
+            "Argument `events` must be a sequence of functions, but is of type "
+            f"{type(events).__name__}."
+        )
+    return events
+
+
+def _stepper(engine: Any) -> Callable[[float], Any]:
+    """Return what makes the engine's stepper for a tolerance."""
+    from flowsim.engines.diffrax import Diffrax, DiffraxStepper
+    from flowsim.engines.scipy import Scipy, ScipyStepper
+
+    if isinstance(engine, Diffrax):
+        return lambda rtol: DiffraxStepper(engine, rtol)
+    if isinstance(engine, Scipy):
+        return lambda rtol: ScipyStepper(engine, rtol)
+    raise TypeError(
+        "Argument `engine` must be a Piecewise, Diffrax or Scipy of flowsim.engines, but is "
+        f"{engine!r}."
+    )
+
+
+def _engine_settings(engine: Any) -> dict[str, str]:
+    """Return how an engine is named in a run's settings."""
+    name = type(engine).__name__.lower()
+    solver = getattr(engine, "solver", getattr(engine, "method", "taylor"))
+    return {"engine": name, "solver": solver if isinstance(solver, str) else type(solver).__name__}
+
+
+def _own_rtol(engine: Any) -> dict[str, float]:
+    own = getattr(engine, "rtol", None)
+    return {} if own is None else {"rtol": float(own)}
