@@ -68,7 +68,7 @@ def solution_of_cells(
         initial=net,
         settings=settings,
         status=record.status,
-        message=_message(record.status, settings, final),
+        message=message(record.status, settings, final),
         events=Events.from_rows(rows),
         history=history,
         states=_states(store, cells),
@@ -136,7 +136,8 @@ def _states(store: StateStore, cells: Cells) -> States:
     )
 
 
-def _message(status: str, settings: dict[str, Any], final: Final) -> str:
+def message(status: str, settings: dict[str, Any], final: Final) -> str:
+    """Return a sentence on why a run has stopped, with the remedy."""
     kind = final.kind.replace("_", " ")
     if settings["residual"] == "frozen" and status == "t1":
         return f"The run has reached t1 = {settings['t1']:g} with the residual frozen at y."

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flowsim.schema import FORMAT, Group, Variable, groups_of, solution_of
+from flowsim.schema import FORMAT, groups_of, solution_of
+from flowsim.schema_types import Group, Variable
 
 if TYPE_CHECKING:
     import h5netcdf
@@ -87,12 +88,15 @@ def save(solution: Solution, path: StrPath) -> None:
         temporary.write_bytes(image.getbuffer())
 
 
-def load(path: StrPath) -> Solution:
+def load(path: StrPath, model: Any = None) -> Solution:
     """Read a solution that `save` has written, dense output included.
 
     Parameters
     ----------
     path : path-like
+    model : Any, optional
+        As `simulate` was given it, for a run of an equinox module or of a loss function: a file
+        has their parameters, but not their code. Without it the solution has no dense output.
 
     Returns
     -------
@@ -130,7 +134,7 @@ def load(path: StrPath) -> Solution:
         raise OSError(f"Argument `path` must name a saved run, but {path} is {what}.") from None
     _check_format(attrs.get("flowsim_format"), path)
     try:
-        return solution_of(groups)
+        return solution_of(groups, model)
     except Exception as error:
         raise ValueError(
             f"Argument `path` must name a complete saved run, but in {path} "

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flowsim.data import Dataset
 from flowsim.network import TwoLayerReLU
+
+#: Longer descriptions of models are cut down to their names.
+_LONGEST = 80
 
 
 def system_label(data: Dataset, net: TwoLayerReLU, *, frozen: bool = False) -> str:
@@ -21,6 +26,16 @@ def system_label(data: Dataset, net: TwoLayerReLU, *, frozen: bool = False) -> s
     if frozen:
         parts.append("residual frozen at y")
     return ", ".join(parts)
+
+
+def model_label(data: Dataset | None, model: Any, *, frozen: bool = False) -> str:
+    """Return the data and a model that is no TwoLayerReLU, or a loss function, as in a title."""
+    if isinstance(model, tuple):
+        return f"loss function {getattr(model[0], '__name__', type(model[0]).__name__)}"
+    text = repr(model)
+    name = type(model).__name__ if "\n" in text or len(text) > _LONGEST else text
+    parts = [name] if data is None else [f"{data.name} (n = {data.n}, d = {data.d})", name]
+    return ", ".join([*parts, "residual frozen at y"] if frozen else parts)
 
 
 def _power(log10: float) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from flowsim import labels
 from flowsim.events import EVENT_KINDS
+from flowsim.network import TwoLayerReLU
 
 if TYPE_CHECKING:
     from flowsim.alignment.end import Alignment
@@ -43,8 +44,10 @@ class Milestone(NamedTuple):
 
 def short_repr(solution: Solution) -> str:
     """Return one line: the system, why the run stopped, when and where."""
+    relu = isinstance(solution.initial, TwoLayerReLU)
+    system = f"{solution.data!r}, m={solution.initial.m}" if relu else system_label(solution)
     return (
-        f"Solution({solution.data!r}, m={solution.initial.m}: {solution.status} at "
+        f"Solution({system}: {solution.status} at "
         f"t={solution.t_end:.6g}, {solution.final.kind}, loss={solution.final.loss:.6g}, "
         f"{len(solution.events)} events, {solution.steps} steps)"
     )
@@ -77,16 +80,22 @@ def summary(solution: Solution) -> str:
 def system_label(solution: Solution) -> str:
     """Return the data and the initialisation, as in a title."""
     frozen = solution.settings["residual"] == "frozen"
+    if not isinstance(solution.initial, TwoLayerReLU):
+        return labels.model_label(solution.data, solution.initial, frozen=frozen)
     return labels.system_label(solution.data, solution.initial, frozen=frozen)
 
 
 def loss_symbol(solution: Solution) -> str:
-    """Return L½ for (1/2n) Σ r² and L₁ for (1/n) Σ r²."""
+    """Return L½ for (1/2n) Σ r² and L₁ for (1/n) Σ r², L for a function of the user's."""
+    if solution.data is None:
+        return "L"
     return "L₁" if solution.settings["loss"] == "mean" else "L½"
 
 
 def loss_formula(solution: Solution) -> str:
     """Return the loss with its definition."""
+    if solution.data is None:
+        return "L(θ)"
     factor = "1/n" if solution.settings["loss"] == "mean" else "1/2n"
     return f"{loss_symbol(solution)} = ({factor}) Σ r²"
 
@@ -128,8 +137,9 @@ def plateaus(solution: Solution) -> list[Milestone]:
 def milestones(solution: Solution) -> list[Milestone]:
     """Return the turning points of a run in the order of time."""
     history, alignment = solution.history, solution.alignment
-    alive = f"{history.alive[0]} of {solution.initial.m} neurons alive"
-    found = [Milestone(float(history.t[0]), float(history.loss[0]), f"start, {alive}")]
+    relu = isinstance(solution.initial, TwoLayerReLU)
+    start = f"start, {history.alive[0]} of {solution.initial.m} neurons alive" if relu else "start"
+    found = [Milestone(float(history.t[0]), float(history.loss[0]), start)]
     if np.isfinite(alignment.end_time):
         loss = float(np.interp(alignment.end_time, history.t, history.loss))
         found.append(Milestone(alignment.end_time, loss, _alignment_label(solution)))
@@ -139,7 +149,8 @@ def milestones(solution: Solution) -> list[Milestone]:
         found.append(Milestone(float(t), loss, f"{which} activation change"))
     found += plateaus(solution)
     found.sort(key=lambda milestone: milestone.t)
-    end = f"{solution.status.replace('_', ' ')}, {history.alive[-1]} neurons alive"
+    end = solution.status.replace("_", " ")
+    end += f", {history.alive[-1]} neurons alive" if relu else ""
     return [*found, Milestone(solution.t_end, float(history.loss[-1]), end)]
 
 
@@ -151,7 +162,9 @@ def _settings_label(solution: Solution) -> str:
     settings = solution.settings
     parts = [f"loss {loss_formula(solution)}"]
     parts += [f"{key} {settings[key]:g}" for key in ("rtol",) if key in settings]
-    parts += [f"engine {settings[key]}" for key in ("engine",) if key in settings]
+    if "engine" in settings:
+        solver = settings.get("solver", "taylor")
+        parts.append(f"engine {settings['engine']}" + ("" if solver == "taylor" else f" {solver}"))
     return ", ".join(parts)
 
 
@@ -171,11 +184,16 @@ def _outcome(solution: Solution) -> list[str]:
     if np.isfinite(final.floor_loss):
         floor = 0.0 if _vanishes(solution, final.floor_loss) else final.floor_loss
         lines.append(f"           {floor:.10g} is the infimum over networks of any width")
+    if np.isfinite(final.lowest_curvature):
+        ends = f"{final.lowest_curvature:.4g} to {final.highest_curvature:.4g}"
+        lines.append(f"  Hessian  eigenvalues from {ends}")
     return lines
 
 
 def _alignment_label(solution: Solution) -> str:
     alignment = solution.alignment
+    if len(alignment.alive) == 0:
+        return "early alignment ends"
     label = f"early alignment ends: {np.sum(alignment.alive)} alive"
     angles = alignment.angle[np.isfinite(alignment.angle)]
     if len(angles):

@@ -8,9 +8,9 @@ netCDF4 files and to xarray. Nothing here reads or writes anything.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,31 +18,12 @@ from flowsim.cells import Cells
 from flowsim.data import Dataset
 from flowsim.events import EVENT_KINDS, FATES, Events
 from flowsim.network import TwoLayerReLU
-from flowsim.solution import Alignment, Final, History, Solution, States
+from flowsim.schema_models import SavedModel, model_group, model_of
+from flowsim.schema_types import Attribute, Group, Variable
+from flowsim.solution import Alignment, Final, History, ModelStates, Solution, States
 
 #: Raised by one whenever a reader of the previous layout would misread a file.
-FORMAT = 2
-
-Attribute = str | int | float | np.ndarray
-Table = TypeVar("Table", Events, History, States)
-
-
-@dataclass(frozen=True, eq=False)
-class Variable:
-    """One array with the names of its dimensions and its CF attributes."""
-
-    values: np.ndarray
-    dims: tuple[str, ...]
-    attrs: dict[str, Attribute] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
-class Group:
-    """Variables and attributes; the variable `time`, if any, is the others' coordinate."""
-
-    variables: dict[str, Variable]
-    attrs: dict[str, Attribute] = field(default_factory=dict)
-    time: str | None = None
+FORMAT = 3
 
 
 class Spec(NamedTuple):
@@ -70,7 +51,7 @@ HISTORY = {
     "loss": Spec(("step",), "training loss in the run's normalisation"),
     "speed": Spec(("step",), "squared norm of the velocity of all parameters, -dL/dt"),
     "rate": Spec(("step",), _RATE),
-    "alive": Spec(("step",), "number of living neurons"),
+    "alive": Spec(("step",), "number of living neurons; -1 for a model without such"),
 }
 STATES = {
     "step": Spec(("state",), "index of the state's step in the history", None),
@@ -92,7 +73,13 @@ STATES = {
     "gap": Spec(("neuron",), "mantissa of the conserved a_j^2 - |w_j|^2 = gap * 4**gap_exponent"),
     "gap_exponent": Spec(("neuron",), "exponent of the conserved gap", None),
 }
-_TABLES = MappingProxyType({"events": EVENTS, "history": HISTORY, "states": STATES})
+MODEL_STATES = {
+    "step": STATES["step"],
+    "t": Spec(("state",), "time of the state"),
+    "parameters": Spec(("state", "parameter"), "all parameters, in the order of the model's"),
+    "velocity": Spec(("state", "parameter"), "their first derivatives in time"),
+    "acceleration": Spec(("state", "parameter"), "their second derivatives in time"),
+}
 
 ALIGNMENT = {
     "end_time": Spec((), "end of the early alignment phase; nan if it has not ended"),
@@ -119,9 +106,13 @@ FINAL = {
     "gradient_norm": Spec((), "norm of the subgradient of least norm"),
     "limit_loss": Spec((), "least-squares loss of the occupied cells; nan if not at rest"),
     "floor_loss": Spec((), "infimum of the loss over networks of any width"),
+    "lowest_curvature": Spec((), "lowest eigenvalue of the Hessian; nan where it is not known"),
+    "highest_curvature": Spec((), "highest eigenvalue of the Hessian; nan where it is not known"),
     "fate": Spec(("neuron",), "what has become of the neuron", None, _FATES),
     "code": Spec(("neuron", "hyperplane"), STATES["code"].long_name, None, STATES["code"].flags),
 }
+#: What files of older formats lack, and what stands for it.
+_ADDED = MappingProxyType({"lowest_curvature": np.nan, "highest_curvature": np.nan})
 NETWORK = {
     "a": Spec(("neuron",), "output weights; 0 where they underflow"),
     "W": Spec(("neuron", "input"), "input weights; 0 where they underflow"),
@@ -143,22 +134,16 @@ DATA = {
 
 def groups_of(solution: Solution) -> dict[str, Group]:
     """Return the groups of a solution by name; "" is the root, which has attributes only."""
-    root: dict[str, Attribute] = {
-        "title": f"gradient flow of a two-layer ReLU network on {solution.data.name}",
-        "Conventions": "CF-1.11",
-        "source": "flowsim",
-        "flowsim_format": FORMAT,
-        "status": solution.status,
-        "message": solution.message,
-    }
-    for prefix in ("settings", "provenance", "audit"):
-        root |= {f"{prefix}_{key}": value for key, value in getattr(solution, prefix).items()}
     alignment, final = solution.alignment, solution.final
+    groups = {"": Group({}, _root(solution))}
+    if solution.data is not None:
+        groups["data"] = _data_group(solution.data)
     return {
-        "": Group({}, root),
-        "data": _data_group(solution.data),
-        "initial": _network_group(solution.initial),
-        **{name: _table_group(getattr(solution, name), _TABLES[name]) for name in _TABLES},
+        **groups,
+        "initial": _start_group(solution.initial),
+        "events": _table_group(solution.events, EVENTS),
+        "history": _table_group(solution.history, HISTORY),
+        "states": _table_group(solution.states, _states_of(solution.states)),
         "alignment": Group(_variables(alignment, ALIGNMENT), {"definition": alignment.definition}),
         "final": Group(
             _variables(final, FINAL),
@@ -168,12 +153,54 @@ def groups_of(solution: Solution) -> dict[str, Group]:
                 "limit_loss_exact": final.limit_loss_exact,
             },
         ),
-        "final/network": _network_group(final.network),
+        "final/network": _end_group(solution.initial, final.network),
     }
 
 
-def solution_of(groups: dict[str, Group]) -> Solution:
+def _root(solution: Solution) -> dict[str, Attribute]:
+    relu = isinstance(solution.states, States)
+    what = "a two-layer ReLU network" if relu else "a model"
+    on = "" if solution.data is None else f" on {solution.data.name}"
+    root: dict[str, Attribute] = {
+        "title": f"gradient flow of {what}{on}",
+        "Conventions": "CF-1.11",
+        "source": "flowsim",
+        "flowsim_format": FORMAT,
+        "status": solution.status,
+        "message": solution.message,
+    }
+    for prefix in ("settings", "provenance", "audit"):
+        root |= {f"{prefix}_{key}": value for key, value in getattr(solution, prefix).items()}
+    return root
+
+
+def _states_of(states: States | ModelStates) -> dict[str, Spec]:
+    return STATES if isinstance(states, States) else MODEL_STATES
+
+
+def _start_group(initial: Any) -> Group:
+    if isinstance(initial, TwoLayerReLU):
+        return _network_group(initial)
+    parameters = initial[1] if isinstance(initial, tuple) else initial
+    if isinstance(initial, SavedModel):
+        parameters = initial.parameters
+    return model_group(initial, parameters)
+
+
+def _end_group(initial: Any, network: Any) -> Group:
+    if isinstance(network, TwoLayerReLU):
+        return _network_group(network)
+    return model_group(initial, network.parameters if isinstance(network, SavedModel) else network)
+
+
+def solution_of(groups: dict[str, Group], model: Any = None) -> Solution:
     """Build the solution again from the groups that `groups_of` has made of one.
+
+    Parameters
+    ----------
+    groups : dict
+    model : Any
+        The code of a model that is not one of flowsim's, as `simulate` was given it.
 
     Raises
     ------
@@ -181,9 +208,15 @@ def solution_of(groups: dict[str, Group]) -> Solution:
         If a group, a variable or an attribute is missing.
     """
     root = groups[""].attrs
-    data = _dataset(groups["data"])
+    data = _dataset(groups["data"]) if "data" in groups else None
     alignment, final = groups["alignment"], groups["final"]
-    initial = _network(groups["initial"])
+    relu = "kind" not in groups["initial"].attrs
+    read = _network if relu else model_of
+    initial: Any = read(groups["initial"])
+    network: Any = read(groups["final/network"])
+    if model is not None and isinstance(initial, SavedModel):
+        initial, network = _given(model, initial), _given(model, network)
+        network = network[1] if isinstance(network, tuple) else network
     return Solution(
         data=data,
         initial=initial,
@@ -192,17 +225,15 @@ def solution_of(groups: dict[str, Group]) -> Solution:
         message=str(root["message"]),
         events=_events(groups["events"]),
         history=_table(groups["history"], History),
-        states=_table(groups["states"], States),
+        states=_table(groups["states"], States if relu else ModelStates),
         alignment=Alignment(
             **_values(alignment, ALIGNMENT),
             definition=str(alignment.attrs["definition"]),
-            _cells=Cells.of(
-                data, initial.negative_slope, str(root["settings_loss"]), np.zeros(data.n)
-            ),
+            _cells=_cells(data, initial, root) if relu else None,
         ),
         final=Final(
             **_values(final, FINAL),
-            network=_network(groups["final/network"]),
+            network=network,
             kind=str(final.attrs["kind"]),
             reason=str(final.attrs["reason"]),
             limit_loss_exact=str(final.attrs["limit_loss_exact"]),
@@ -210,6 +241,18 @@ def solution_of(groups: dict[str, Group]) -> Solution:
         audit=_with_prefix(root, "audit_"),
         provenance=_with_prefix(root, "provenance_"),
     )
+
+
+def _cells(data: Any, initial: TwoLayerReLU, root: dict[str, Attribute]) -> Cells:
+    slope, loss = initial.negative_slope, str(root["settings_loss"])
+    return Cells.of(data, slope, loss, np.zeros(data.n))
+
+
+def _given(model: Any, saved: SavedModel) -> Any:
+    """Return the model that a user gives, with the parameters of a file."""
+    from flowsim.models.objective import with_parameters
+
+    return with_parameters(model, list(saved.parameters.values()))
 
 
 def _variable(values: Any, spec: Spec) -> Variable:
@@ -231,15 +274,20 @@ def _variables(source: Any, specs: dict[str, Spec]) -> dict[str, Variable]:
 
 def _values(group: Group, specs: dict[str, Spec]) -> dict[str, Any]:
     """Return arrays, and Python numbers for what has no dimension."""
-    values = {name: group.variables[name].values for name in specs}
+    values = {
+        name: group.variables[name].values
+        if name in group.variables or name not in _ADDED
+        else np.array(_ADDED[name])
+        for name in specs
+    }
     return {name: value if value.ndim else value.item() for name, value in values.items()}
 
 
-def _table_group(table: Events | History | States, specs: dict[str, Spec]) -> Group:
+def _table_group(table: Any, specs: dict[str, Spec]) -> Group:
     return Group(_variables(table, specs), time="t")
 
 
-def _table(group: Group, cls: type[Table]) -> Table:
+def _table(group: Group, cls: Any) -> Any:
     return cls(**{item.name: group.variables[item.name].values for item in fields(cls)})
 
 

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flowsim.alignment.end import Alignment as Alignment
-from flowsim.data import Dataset
 from flowsim.events import Events
-from flowsim.network import TwoLayerReLU
 
 if TYPE_CHECKING:
     import os
@@ -101,13 +99,33 @@ class States:
 
 
 @dataclass(frozen=True, eq=False)
+class ModelStates:
+    """States of a model's run, between which dense output interpolates.
+
+    Attributes
+    ----------
+    step : (K,) int64
+        Index into the history.
+    t : (K,)
+    parameters, velocity, acceleration : (K, P)
+        All parameters in the order of the model's leaves, and their derivatives in time.
+    """
+
+    step: np.ndarray
+    t: np.ndarray
+    parameters: np.ndarray
+    velocity: np.ndarray
+    acceleration: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Final:
     """The end of the run and its verdict.
 
     Attributes
     ----------
     t, loss : float
-    network : TwoLayerReLU
+    network : TwoLayerReLU, or the model (for a loss function, its parameters)
     gradient_norm : float
         Norm of the minimal-norm element of the Clarke subdifferential that the
         flow follows, ``||theta'||``.
@@ -126,13 +144,16 @@ class Final:
     reason : str
         Why the verdict is what it is.
     fate : (m,) int8, code : (m, G) int8
-        Fates and cells at the end.
+        Fates and cells at the end; empty for models that have none.
+    lowest_curvature, highest_curvature : float
+        Extreme eigenvalues of the loss's Hessian, for models other than TwoLayerReLU at rest;
+        else nan.
     certificate : None
         Reserved for the proof of the verdict.
     """
 
     t: float
-    network: TwoLayerReLU
+    network: Any
     loss: float
     gradient_norm: float
     kind: str
@@ -142,6 +163,8 @@ class Final:
     fate: np.ndarray
     code: np.ndarray
     limit_loss_exact: str = ""
+    lowest_curvature: float = float("nan")
+    highest_curvature: float = float("nan")
     certificate: Any = None
 
 
@@ -149,18 +172,20 @@ class Final:
 class Solution:
     """A gradient-flow trajectory with its events, audit and verdict.
 
-    `network`, `loss` and `residual` are dense: they restart the engine from the
-    nearest earlier stored state and so have the accuracy of the run itself.
+    `network`, `loss` and `residual` are dense. After a run of the piecewise engine they
+    restart it from the nearest earlier stored state and so have the accuracy of the run
+    itself; after others they are the steps' quintic interpolants. `initial` is what
+    `simulate` has been given: a TwoLayerReLU, a model, or a loss function with parameters.
     """
 
-    data: Dataset
-    initial: TwoLayerReLU
+    data: Any  # a Dataset; None after a run of a loss function
+    initial: Any
     settings: dict[str, Any]
     status: str
     message: str
     events: Events
     history: History
-    states: States
+    states: States | ModelStates
     alignment: Alignment
     final: Final
     audit: dict[str, float]
@@ -183,23 +208,41 @@ class Solution:
 
     @cached_property
     def _trajectory(self) -> Any:
-        if self.settings["engine"] == "piecewise":
+        states, settings = self.states, self.settings
+        if isinstance(states, ModelStates):
+            from flowsim.model_trajectory import ModelTrajectory
+            from flowsim.schema_models import SavedModel
+
+            if isinstance(self.initial, SavedModel):
+                raise TypeError(
+                    "The model must be given to read dense output of its run, by "
+                    "flowsim.load(path, model=...), but it was not."
+                )
+            return ModelTrajectory(self.initial, self.data, settings, states)
+        if settings["engine"] == "piecewise":
             from flowsim.engines.piecewise import Trajectory
 
-            return Trajectory(self.data, self.initial, self.settings, self.states)
+            return Trajectory(self.data, self.initial, settings, states)
         from flowsim.engines.cell_trajectory import CellTrajectory
 
-        return CellTrajectory(self.data, self.initial, self.settings, self.states)
+        return CellTrajectory(self.data, self.initial, settings, states)
 
-    def network(self, t: float) -> TwoLayerReLU:
-        """Return the network at time `t` in ``[0, t_end]``."""
+    def network(self, t: float) -> Any:
+        """Return the network, or the model, at time `t` in ``[0, t_end]``."""
         return self._trajectory.network(self._time(t))
 
     def pattern(self, t: float) -> np.ndarray:
         """Return the activation codes (m, n) at time `t`: -1 off, 0 sliding, 1 on.
 
         Unlike signs of ``w_j . x_k``, which on a slide are those of rounding.
+
+        Raises
+        ------
+        TypeError
+            After a run of a model that has no such patterns.
         """
+        if isinstance(self.states, ModelStates):
+            raise TypeError("Patterns must be those of a TwoLayerReLU, but this run has none.")
         return self._trajectory.pattern(self._time(t))
 
     def _time(self, t: Any) -> float:
@@ -216,21 +259,41 @@ class Solution:
     def residual(self, t: Any) -> np.ndarray:
         """Return ``r_k(t) = y_k - h(x_k)``: shape (n,), or (len(t), n) for several times.
 
-        In a run with ``residual="frozen"`` that is y.
+        In a run with ``residual="frozen"`` that is y. With p outputs there is a last axis p.
+
+        Raises
+        ------
+        TypeError
+            After a run of a loss function, which has no data.
         """
+        if self.data is None:
+            raise TypeError("The residual must be that of data, but this run has none.")
         times = np.asarray(t, dtype=np.float64)
+        shape = self.data.y.shape
         if self.settings["residual"] == "frozen":
-            return np.broadcast_to(self.data.y, (*times.shape, self.data.n)).copy()
-        out = np.empty((times.size, self.data.n))
+            return np.broadcast_to(self.data.y, (*times.shape, *shape)).copy()
+        out = np.empty((times.size, *shape))
         for i in np.argsort(times.ravel(), kind="stable"):
-            out[i] = self.network(float(times.ravel()[i])).residual(self.data)
-        return out.reshape((*times.shape, self.data.n))
+            out[i] = self._residual(float(times.ravel()[i]))
+        return out.reshape((*times.shape, *shape))
+
+    def _residual(self, t: float) -> np.ndarray:
+        if isinstance(self.states, ModelStates):
+            return self.data.y - self._trajectory.outputs(self._time(t)).reshape(self.data.y.shape)
+        return self.network(t).residual(self.data)
 
     def loss(self, t: Any) -> Any:
         """Return the training loss at `t` (scalar or array) in the run's normalisation."""
-        factor = 1.0 if self.settings["loss"] == "mean" else 0.5
-        value = factor * np.mean(np.square(self.residual(t)), axis=-1)
-        return float(value) if np.ndim(t) == 0 else value
+        times = np.asarray(t, dtype=np.float64)
+        if self.data is None:
+            value = np.array([self._trajectory.loss(self._time(s)) for s in times.ravel()])
+            value = value.reshape(times.shape)
+        else:
+            factor = 1.0 if self.settings["loss"] == "mean" else 0.5
+            square = np.square(self.residual(t))
+            value = factor * np.sum(square, axis=tuple(range(times.ndim, square.ndim)))
+            value = value / self.data.n
+        return float(value) if times.ndim == 0 else value
 
     def to_xarray(self) -> xarray.DataTree:
         """Return everything as an `xarray.DataTree`, one group a table."""

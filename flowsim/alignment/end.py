@@ -109,9 +109,11 @@ class Alignment:
     norm: np.ndarray
     direction: np.ndarray
     code: np.ndarray
-    _cells: Cells
+    _cells: Cells | None
 
     def __repr__(self) -> str:
+        if len(self.alive) == 0:  # of a model that is no two-layer ReLU network
+            return f"Alignment({self.definition}: ends at t={self.end_time:.6g})"
         alive = int(np.sum(self.alive))
         return (
             f"Alignment({self.definition}: ends at t={self.end_time:.6g}, "
@@ -124,12 +126,17 @@ class Alignment:
         """The extremal vectors: ``vectors[extremal[j]]`` is neuron j's."""
         from flowsim.alignment.extremal import vectors_at
 
+        if self._cells is None:
+            raise ValueError(
+                "Extremal vectors must be those of a two-layer ReLU network, but this is none."
+            )
         return vectors_at(self._cells, self.direction, self.code)
 
     @property
     def dead_fraction(self) -> float:
         """Share of neurons that are not alive at the end time; nan if it was not reached."""
-        return float(np.mean(~self.alive)) if np.isfinite(self.end_time) else float("nan")
+        known = np.isfinite(self.end_time) and len(self.alive)
+        return float(np.mean(~self.alive)) if known else float("nan")
 
 
 def log_scale(net: TwoLayerReLU) -> float:

@@ -47,6 +47,7 @@ class Run(NamedTuple):
     rejected: Any
     row: Any  # rejections since the last accepted step
     evaluations: Any
+    broken: Any  # whether the last rejection was of what is no number
     left: Any
     failure: Any
 
@@ -56,9 +57,8 @@ class Attempt(NamedTuple):
 
     knot: tuple[Tree, Tree, Tree]
     inner: Tree
-    error: Any  # largest, relative to units; inf where it is none
+    error: Any  # largest, relative to units; inf for what is no number, or not solved
     finite: Any
-    solved: Any
 
 
 @partial(jax.jit, static_argnames=("problem", "method", "chunk", "batched"))
@@ -156,6 +156,7 @@ class _Loop:
             rejected=jnp.asarray(0),
             row=jnp.asarray(0),
             evaluations=jnp.where(chosen, 1, 0),
+            broken=jnp.asarray(False),
             left=jnp.asarray(False),
             failure=jnp.where(_finite((y, f, s)), 0, FAILURES.index("non_finite")),
         )
@@ -181,7 +182,7 @@ class _Loop:
         proposed = jnp.minimum(t1 - t0, LONGEST)
         ahead = jnp.where(keep & (h < run.h), jnp.maximum(proposed, run.h), proposed)
         row = jnp.where(keep, 0, run.row + 1)
-        why = jnp.where(trial.solved & ~trial.finite, 2, 1)
+        broken = jnp.where(keep | stuck, run.broken, ~trial.finite)
         before, after = Knot(*run.knot), Knot(*trial.knot)
         new = Run(
             t=jnp.where(keep, jnp.where(last, span, run.t + h), run.t),
@@ -193,8 +194,9 @@ class _Loop:
             rejected=run.rejected + ~keep,
             row=row,
             evaluations=run.evaluations + self.stages - (self.fsal & (run.count > 0)),
+            broken=broken,
             left=keep & self.problem.leaves(before, after, h, args),
-            failure=jnp.where(stuck, 1, jnp.where(row >= MOST_REJECTIONS, why, 0)),
+            failure=jnp.where(stuck | (row >= MOST_REJECTIONS), jnp.where(broken, 2, 1), 0),
         )
         index = jnp.where(keep, new.count, self.chunk + 1)
         return _choose(active, new, run), index, self._entry(new.t, trial.knot, args)
@@ -209,14 +211,15 @@ class _Loop:
         f1, s1 = self.problem.jet(y1, args)
         units = jax.tree.map(jnp.maximum, size, self.problem.size(y1, args))
         relative = greatest(jax.tree.map(lambda e, u: jnp.abs(e) / u, error, units))
-        finite = _finite((y1, f1, s1, relative))
         solved = _solved(result)
+        # The error of what was not solved is infinite, but says nothing about the field.
+        finite = _finite((y1, f1, s1)) & (jnp.isfinite(relative) | ~solved)
+        usable = finite & solved
         return Attempt(
             knot=(y1, f1, s1),
             inner=inner,
-            error=jnp.where(finite & solved, relative, jnp.inf),
+            error=jnp.where(usable, relative, jnp.inf),
             finite=finite,
-            solved=solved,
         )
 
     def _first_step(self, y: Tree, f: Tree, args: Tree, span: Any) -> Any:

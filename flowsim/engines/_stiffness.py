@@ -6,10 +6,11 @@ tight tolerances it keeps away from it by a factor of 2 or 3, and accuracy alone
 ``h rho`` below beta/10. That an implicit method could take longer steps there is not sure,
 since accuracy limits it as well, and more so at its lower order. So it is tried:
 
-* explicit, and ``h rho >= beta/4``: try the implicit method for 8 steps;
+* explicit, and ``h rho >= beta/4`` throughout 128 steps (to compile an implicit method takes
+  seconds): try the implicit method for 8 steps;
 * after a try, stay implicit if one of its steps is worth four of the longest stable explicit
   ones, ``h rho >= 4 beta``; else be explicit again, and wait before the next try twice as
-  many steps as before it, from 16 to 1024;
+  many steps as before it, from 256 to 1024;
 * implicit, and ``h rho < 2 beta``: be explicit again.
 
 `h` is the controller's proposal. The two last thresholds differ for hysteresis.
@@ -26,11 +27,11 @@ import numpy as np
 
 from flowsim.engines.problem import Problem, Tree
 
-#: Accepted steps between two looks at the Jacobian, and of a try.
-LOOK, TRY = 16, 8
+#: Accepted steps between two looks at the Jacobian, of a try, and held before the first try.
+LOOK, TRY, HELD = 16, 8, 128
 #: Ratios h rho / beta at which to try, to stay and to return.
 TRIED, STAYS, RETURNS = 0.25, 4.0, 2.0
-#: Longest wait for the next try, in accepted steps.
+#: Most accepted steps at the border before the next try.
 PATIENCE = 1024
 #: Power iterations of the first look and of later ones, which start where it ended.
 FIRST, LATER = 12, 4
@@ -44,8 +45,8 @@ class Stiffness:
         self.implicit = False
         self._trying = False
         self._since = 0  # accepted steps since the last look
-        self._waited = PATIENCE  # accepted steps since the last try
-        self._wait = LOOK
+        self._held = 0  # accepted steps at the border of stability, since the last try
+        self._wait = HELD
         self._vector: Tree | None = None
 
     @property
@@ -56,10 +57,7 @@ class Stiffness:
     def due(self, taken: int) -> bool:
         """Count accepted steps, and return whether to look at the Jacobian now."""
         self._since += taken
-        if not self.implicit:
-            self._waited += taken
-        waits = not self.implicit and self._waited < self._wait
-        return taken > 0 and not waits and self._since >= (TRY if self._trying else LOOK)
+        return taken > 0 and self._since >= (TRY if self._trying else LOOK)
 
     def radius(self, problem: Problem, y: Tree, args: Tree) -> np.ndarray:
         """Estimate rho, (B,), at a batch of states."""
@@ -73,13 +71,14 @@ class Stiffness:
     def decide(self, h: np.ndarray, rho: np.ndarray) -> None:
         """Choose the method for the next steps: the median run of a batch decides."""
         gain = float(np.median(h * rho)) / self.beta
-        self._since = 0
-        if not self.implicit:
-            self._trying = self.implicit = gain >= TRIED
-        elif self._trying:
+        since, self._since = self._since, 0
+        if self._trying:
             self._end_try(gain >= STAYS)
-        elif gain < RETURNS:
-            self.implicit = False
+        elif self.implicit:
+            self.implicit = gain >= RETURNS
+        else:
+            self._held = self._held + since if gain >= TRIED else 0
+            self._trying = self.implicit = self._held >= self._wait
 
     def give_up(self) -> None:
         """Return to the explicit method: the implicit one finds no step."""
@@ -92,8 +91,8 @@ class Stiffness:
 
     def _end_try(self, paid: bool) -> None:
         self._trying, self.implicit = False, paid
-        self._wait = LOOK if paid else min(2 * self._wait, PATIENCE)
-        self._waited = 0
+        self._wait = HELD if paid else min(2 * self._wait, PATIENCE)
+        self._held = 0
 
 
 def _start(y: Tree) -> Tree:

@@ -57,19 +57,19 @@ class Layout(NamedTuple):
         """Return the tree of an array (..., P), with leaves of shape (..., *shape)."""
         ends = np.cumsum([prod(shape) for shape in self.shapes])
         leaves = [
-            v[..., end - prod(shape) : end].reshape(*v.shape[:-1], *shape)
+            v[..., end - prod(shape) : end].reshape((*v.shape[:-1], *shape))
             for end, shape in zip(ends.tolist(), self.shapes, strict=True)
         ]
         return leaves[0] if self.structure is None else self.structure.unflatten(leaves)
 
 
 class _Functions(NamedTuple):
-    """A problem's methods as functions of vectors; `jacobians` by their names."""
+    """A problem's methods as functions of vectors, and the Jacobian of those that JAX traces."""
 
     field: Callable[..., Any]
     describe: Callable[..., Any]
     leaves: Callable[..., Any]
-    jacobians: dict[str, Callable[..., Any]]
+    jacobian: Callable[..., Any] | None = None
 
 
 def _functions(problem: Problem, layout: Layout, xp: Any) -> _Functions:
@@ -91,10 +91,7 @@ def _functions(problem: Problem, layout: Layout, xp: Any) -> _Functions:
         first, last = ([tree(v) for v in knot] for knot in (before, after))
         return problem.leaves(Knot(*first), Knot(*last), h, args)
 
-    jacobians = {}
-    if (analytic := getattr(problem, "jacobian", None)) is not None:
-        jacobians["analytic"] = lambda v, args: analytic(tree(v), args)
-    return _Functions(field, describe, leaves, jacobians)
+    return _Functions(field, describe, leaves)
 
 
 @lru_cache(maxsize=64)
@@ -111,13 +108,8 @@ def _compiled(problem: Problem, layout: Layout) -> _Functions:
         column = lambda j: push(jnp.zeros_like(v).at[j].set(1.0))  # noqa: E731
         return jax.lax.map(column, jnp.arange(v.size), batch_size=min(v.size, _COLUMNS)).T
 
-    jacobians = {**plain.jacobians, "jax": forward}
-    return _Functions(
-        jax.jit(plain.field),
-        jax.jit(plain.describe),
-        jax.jit(plain.leaves),
-        {name: jax.jit(function) for name, function in jacobians.items()},
-    )
+    compiled = (jax.jit(function) for function in (*plain[:3], forward))
+    return _Functions(*compiled)
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,14 +179,23 @@ class System:
     def jacobian(self, kind: str) -> Callable[[float, np.ndarray], np.ndarray] | None:
         """Return (t, v) -> df_i/dv_j, or None for finite differences.
 
+        A problem's own ``jacobian(y, args) -> (P, P)`` is never traced: it gets NumPy arrays
+        and the arguments as they were given.
+
         Raises
         ------
         ValueError
             If the problem has no such Jacobian.
         """
-        offered = self._functions.jacobians
+        problem: Any = self._problem
+        offered: dict[str, Callable[[np.ndarray], Any]] = {}
+        if getattr(problem, "jacobian", None) is not None:
+            unflatten = self.layout.unflatten
+            offered["analytic"] = lambda v: problem.jacobian(unflatten(v), self._given)
+        if (forward := self._functions.jacobian) is not None:
+            offered["jax"] = lambda v: forward(v, self._args)
         if kind == "auto":
-            kind = next((name for name in ("analytic", "jax") if name in offered), "finite")
+            kind = next(iter(offered), "finite")
         if kind == "finite":
             return None
         if kind not in offered:
@@ -202,7 +203,7 @@ class System:
             raise ValueError(
                 f"Argument `jacobian` must be one of {names} for this problem, but is {kind!r}."
             )
-        return lambda t, v: np.asarray(offered[kind](v, self._args))
+        return lambda t, v: np.asarray(offered[kind](v))
 
 
 def is_traceable(problem: Problem) -> bool:

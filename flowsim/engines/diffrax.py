@@ -61,9 +61,9 @@ class Diffrax:
     -----
     "auto" looks at the Jacobian's spectral radius rho (power iterations) every 16 accepted
     steps. With beta the length of Dopri8's real stability interval, it tries Kvaerno5 for 8
-    steps where the proposed step h has h rho >= beta / 4, keeps it if then h rho >= 4 beta
-    (an implicit step costs some explicit ones) and returns where h rho < 2 beta. Failed
-    tries are repeated after 32, 64, ... up to 1024 steps.
+    steps after 128 whose proposed successors h have h rho >= beta / 4, keeps it if then
+    h rho >= 4 beta (an implicit step costs some explicit ones) and returns where
+    h rho < 2 beta. Failed tries are repeated after 256, 512, 1024 such steps.
     """
 
     solver: Any = "auto"

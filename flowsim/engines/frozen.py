@@ -25,6 +25,9 @@ from flowsim.engines.problem import Knot
 from flowsim.events import ALIVE
 from flowsim.state import State
 
+#: Up to this dimension there is room for all slides that there can be as soon as there is one.
+SMALL = 4
+
 
 class FrozenCell(NamedTuple):
     """One cell of all m neurons, with slides padded to s a neuron; a pytree for JAX."""
@@ -82,8 +85,7 @@ def _slides(
     sliding = np.flatnonzero(alive & groups.projected[np.where(alive, groups.slot, 0)])
     bases = {slot: _basis(groups.projector[slot]) for slot in np.unique(groups.slot[sliding])}
     widest = max((len(basis) for basis in bases.values()), default=0)
-    # Widths are powers of two: few shapes, so compiled code is used again.
-    s = 0 if widest == 0 else min(1 << (widest - 1).bit_length(), d)
+    s = _width(widest, d)
     slides, multipliers = np.zeros((m, s, d)), np.zeros((m, s, d))
     plane, watched = np.zeros((m, s), dtype=np.int64), np.zeros((m, s))
     for j in sliding:
@@ -94,6 +96,13 @@ def _slides(
         plane[j, :count] = groups.slides[slot, :count]
         watched[j, :count] = state.sign[j]
     return slides, multipliers, plane, watched
+
+
+def _width(widest: int, d: int) -> int:
+    """Return how many slides to make room for: of few widths, so that little is compiled anew."""
+    if widest == 0:
+        return 0
+    return d if d <= SMALL else min(1 << (widest - 1).bit_length(), d)
 
 
 def _basis(projector: np.ndarray) -> np.ndarray:

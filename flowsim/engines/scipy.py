@@ -257,7 +257,7 @@ class _Integration:
         first = None if self._first is None or self._first <= 0.0 else min(self._first, left)
         self._first = None
         self._solver = getattr(integrate, self.method)(
-            self.system.field, 0.0, self.state.v, left,
+            self.system.field, 0.0, self.state.v.copy(), left,
             atol=self._atol, first_step=first, **self._options,
         )  # fmt: skip
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Any
 
+import jax
 import numpy as np
 
 from flowsim.engines._vectors import Layout
@@ -30,7 +31,7 @@ ROUNDINGS = 8.0
 #: States are known up to this many times the error of a step.
 ERRORS = 10.0
 #: A moving state is near a saddle if its rate is below this part of the rate of escape.
-SLOW = 1e-3
+SLOW = 1e-2
 
 
 def run_smooth(
@@ -93,7 +94,7 @@ class _Run:
         self.layout = Layout.of(objective.parameters)
         self.scaling = Scaling(objective, self.layout)
         problem = SmoothProblem(objective.functional, objective.n_units, watch)
-        self.host = Host(problem, self.layout)
+        self.host = Host(problem, self.layout, objective.args)
         self.user = UserEvents(events)
         self.alignment = AlignmentEnd(objective, settings, watch)
         self.plateaus = [PlateauWatch(self.host, relative=on) for on in (True, False)]
@@ -165,14 +166,15 @@ class _Run:
         """Choose the next variables and sizes; stop where nothing moves."""
         y = self.scaling.rescale(knot.y)
         frame = self.scaling.frame
-        speed, rounding = self.host.rounding(y, frame)
-        if np.all(speed <= (ROUNDINGS * rounding if self.settings.stationary_rtol else 0.0)):
+        found = self.host.rounding(y, frame)
+        least = ROUNDINGS * found.noise(EPS) if self.settings.stationary_rtol > 0.0 else 0.0
+        if np.all(found.speed <= least):
             self.status = "stationary"
-        unit = np.ldexp(self.settings.rtol / EPS, self.scaling.exponent)
+        unit = np.ldexp(1.0, self.scaling.exponent)
         for plateaus in self.plateaus:
-            plateaus.noise = float(np.sum((unit * rounding) ** 2))
-        error = ROUNDINGS * rounding * (self.h or 0.0) / self.settings.rtol
-        self.scaling.tolerate(y, error)
+            plateaus.noise = float(np.sum((unit * found.noise(self.settings.rtol)) ** 2))
+        per_step = ROUNDINGS * (self.h or 0.0) / self.settings.rtol
+        self.scaling.tolerate(y, jax.tree.map(lambda e: per_step * e, found.noises(EPS)))
         self.present = knot.inside(self.scaling.frame)
 
     def _note(self, knot: Knot) -> None:
@@ -213,8 +215,8 @@ class _Run:
 
     def _unmoved(self, knot: Knot) -> bool:
         """Whether no unit's velocity is more than what errors of the steps make of it."""
-        speed, rounding = self.host.rounding(knot.y, knot.frame)
-        return bool(np.all(speed <= ERRORS * self.settings.rtol / EPS * rounding))
+        found = self.host.rounding(knot.y, knot.frame)
+        return bool(np.all(found.speed <= ERRORS * found.noise(self.settings.rtol)))
 
     def _spectrum(self, knot: Knot) -> Spectrum:
         parameters = self.layout.unflatten(knot.true[0])

@@ -30,8 +30,8 @@ class SmoothArguments(NamedTuple):
         Broadcasts against the parameters: powers of two, one a unit.
     units : pytree
         Likewise, the unit of each entry.
-    floor : (n_units,)
-        Sizes in the variables y that a unit's size does not fall below.
+    floor : pytree
+        Likewise, sizes in the variables y that errors are relative to at least.
     start : (n_units,)
         ln of the units' norms at the start of the run, in the variables y; inf if zero.
     """
@@ -77,11 +77,13 @@ class SmoothProblem:
         return f, jax.jvp(field, (y,), (f,))[1]
 
     def size(self, y: Tree, args: SmoothArguments) -> Tree:
-        """Return the norm of each entry's unit, but at least the unit's floor."""
-        size = jnp.maximum(self.norms(y, args), args.floor)
-        return jax.tree.map(
-            lambda leaf, units: jnp.broadcast_to(size[units], jnp.shape(leaf)), y, args.units
-        )
+        """Return the norm of each entry's unit, but at least its floor."""
+        norms = self.norms(y, args)
+
+        def size(leaf: Any, units: Any, floor: Any) -> Any:
+            return jnp.broadcast_to(jnp.maximum(norms[units], floor), jnp.shape(leaf))
+
+        return jax.tree.map(size, y, args.units, args.floor)
 
     def observe(self, y: Tree, f: Tree, args: SmoothArguments) -> dict[str, Any]:
         """Return loss, speed, rate and what the end of the alignment phase depends on.

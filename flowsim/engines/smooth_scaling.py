@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from flowsim.engines._vectors import Layout
+from flowsim.engines.problem import Tree
 from flowsim.engines.smooth_problem import SmoothArguments
 from flowsim.models.objective import Objective
 
@@ -32,19 +33,22 @@ class Scaling:
 
     A unit's error counts relative to its norm. A unit that is zero at the start has none yet:
     its size is at least the initial scale of the run, λ. Nor can an error be smaller than what
-    rounding does: `tolerate` lifts the floor to that, for units such as a bias that tends to 0
-    while the terms of its velocity, which cancel, do not.
+    rounding does: `tolerate` lifts the floor of a part, a unit's entries in one leaf, to that,
+    such as a bias that tends to 0 while the terms of its velocity, which cancel, do not.
     """
 
     def __init__(self, objective: Objective, layout: Layout) -> None:
-        self.objective, self.layout = objective, layout
+        self.objective = objective
         self.units = layout.flatten(objective.units, np)
         sizes = self._norms(layout.flatten(objective.parameters, np))
         self.zero = sizes == 0.0
         with np.errstate(divide="ignore"):
             self.start = np.where(self.zero, np.inf, np.log(sizes))
         self.exponent = _exponents(np.where(self.zero, objective.initial_scale, sizes))
-        self._rounding = np.zeros(objective.n_units)
+        #: The unit of each part.
+        self._parts = Layout.of(objective.units)
+        self._unit = self._parts.flatten(objective.units, np)
+        self._rounding = np.zeros(len(self._unit))
         self._renew()
 
     def _norms(self, flat: np.ndarray) -> np.ndarray:
@@ -58,11 +62,12 @@ class Scaling:
     def _renew(self) -> None:
         scale = np.ldexp(1.0, self.exponent)
         lowest = np.where(self.zero, self.objective.initial_scale / scale, SMALLEST)
+        floor = np.maximum(lowest[self._unit], self._rounding)
         args = SmoothArguments(
             objective=self.objective.args,
             scale=jax.tree.map(lambda unit: scale[unit], self.objective.units),
             units=self.objective.units,
-            floor=np.maximum(lowest, self._rounding),
+            floor=self._parts.unflatten(floor),
             start=self.start - np.log(2.0) * self.exponent,
         )
         self.frame = Frame(args, scale[self.units])
@@ -76,18 +81,19 @@ class Scaling:
         if not np.any(by):
             return y
         self.exponent = self.exponent + by
-        self._rounding = np.ldexp(self._rounding, -by)
+        self._rounding = np.ldexp(self._rounding, -by[self._unit])
         self._renew()
         return np.ldexp(y, -by[self.units])
 
-    def tolerate(self, y: np.ndarray, error: np.ndarray) -> None:
-        """Let sizes not fall below `error` (n_units,), in the present variables, where y does.
+    def tolerate(self, y: np.ndarray, error: Tree) -> None:
+        """Let sizes not fall below `error`, like the units, in the variables y, where y does.
 
         By powers of two, and only where the floor is far off: new arguments make a multistep
         solver start anew.
         """
-        bites = error > self._norms(y) / DRIFT
-        floor = np.where(bites, np.ldexp(1.0, _exponents(np.where(bites, error, 1.0))), 0.0)
+        least = self._parts.flatten(error, np)
+        bites = least > self._norms(y)[self._unit] / DRIFT
+        floor = np.where(bites, np.ldexp(1.0, _exponents(np.where(bites, least, 1.0))), 0.0)
         off = (floor > DRIFT * self._rounding) | (DRIFT * floor < self._rounding)
         if np.any(off):
             self._rounding = np.where(off, floor, self._rounding)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from flowsim._jax import x64
@@ -16,8 +17,11 @@ from flowsim.engines._vectors import Layout
 from flowsim.engines.problem import Land, Steps, Tree
 from flowsim.engines.smooth_problem import SmoothArguments, SmoothProblem
 from flowsim.engines.smooth_scaling import Frame
+from flowsim.models.functional import Arguments, Regression
 
 EPS = float(np.finfo(np.float64).eps)
+#: Velocities beyond this count as this: their norms must not overflow.
+FAR = 1e290
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,10 +95,12 @@ class Step:
 class Host:
     """A problem's functions on the host: NumPy in and out, compiled once a problem."""
 
-    def __init__(self, problem: SmoothProblem, layout: Layout) -> None:
+    def __init__(self, problem: SmoothProblem, layout: Layout, args: Arguments) -> None:
         self.problem, self.layout = problem, layout
-        signs = np.random.default_rng(0).integers(0, 2, size=layout.size)
-        self._signs = layout.unflatten(2.0 * signs - 1.0)
+        rng = np.random.default_rng(0)
+        draw = lambda shape: 2.0 * rng.integers(0, 2, size=shape) - 1.0  # noqa: E731
+        labels = np.shape(() if args.y is None else args.y)
+        self._signs = (layout.unflatten(draw(layout.size)), draw(labels))
 
     def look(self, t: float, y: np.ndarray, frame: Frame) -> Knot:
         """Return the state with these flat variables."""
@@ -113,16 +119,43 @@ class Host:
         leaves = self.layout.leaves(tree)
         return np.concatenate([np.reshape(leaf, (len(leaf), -1)) for leaf in leaves], axis=1)
 
-    def rounding(self, y: np.ndarray, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
-        """Return the norms (n_units,) of the units' velocities, and what rounding makes of them.
-
-        The latter is the change of the velocity when all parameters change by one unit of
-        rounding, up or down: ``eps |H (±theta)|``.
-        """
-        start = self.layout.unflatten(y)
+    def rounding(self, y: np.ndarray, frame: Frame) -> Rounding:
+        """Return the velocities of units, and how well they can be known."""
         with x64():
-            speed, change = _rounding(self.problem, start, self._signs, frame.args)
-        return np.asarray(speed), EPS * np.asarray(change)
+            found = _rounding(self.problem, self.layout.unflatten(y), *self._signs, frame.args)
+        return Rounding(*(jax.tree.map(np.asarray, part) for part in found))
+
+
+class Rounding(NamedTuple):
+    """The units' velocities at a state, and how well they can be known.
+
+    A relative error e of all parameters, up or down, changes the velocities by ``e |H (±theta)|``;
+    rounding the residuals changes them by ``eps |sum_k ±(|y_k| + |h_k|) grad h_k|``, whatever
+    is left of their sum.
+
+    Attributes
+    ----------
+    speed, change, terms : (n_units,)
+        Norms of the units' velocities, and of the two changes without e and eps.
+    changes, sums : pytrees
+        Like the units: the two changes of the parts, a unit's entries in one leaf.
+    """
+
+    speed: np.ndarray
+    change: np.ndarray
+    terms: np.ndarray
+    changes: Tree
+    sums: Tree
+
+    def noise(self, error: float) -> np.ndarray:
+        """Return what the velocities (n_units,) are known up to."""
+        return np.hypot(error * self.change, EPS * self.terms)
+
+    def noises(self, error: float) -> Tree:
+        """Return the same for the parts."""
+        return jax.tree.map(
+            lambda change, sum_: np.hypot(error * change, EPS * sum_), self.changes, self.sums
+        )
 
 
 @partial(jax.jit, static_argnums=0)
@@ -132,7 +165,36 @@ def _look(problem: SmoothProblem, y: Tree, args: SmoothArguments) -> Any:
 
 
 @partial(jax.jit, static_argnums=0)
-def _rounding(problem: SmoothProblem, y: Tree, signs: Tree, args: SmoothArguments) -> Any:
-    turned = jax.tree.map(lambda a, b: a * b, y, signs)
+def _rounding(
+    problem: SmoothProblem, y: Tree, signs: Tree, marks: Any, args: SmoothArguments
+) -> tuple[Any, ...]:
+    turned = jax.tree.map(jnp.multiply, y, signs)
     f, change = jax.jvp(lambda y: problem.field(0.0, y, args), (y,), (turned,))
-    return problem.norms(f, args), problem.norms(change, args)
+    sums = jax.tree.map(jnp.zeros_like, y)
+    if isinstance(problem.functional, Regression):
+        given = args.objective
+
+        def outputs(y: Tree) -> Any:
+            return problem.functional.outputs(jax.tree.map(jnp.multiply, y, args.scale), given)
+
+        h, pull = jax.vjp(outputs, y)
+        (slopes,) = pull(given.weight * marks * (jnp.abs(given.y) + jnp.abs(h)))
+        # Divided twice, since the square of a scale may vanish.
+        reach = lambda g, scale: jnp.clip(g / scale / scale, -FAR, FAR)  # noqa: E731
+        sums = jax.tree.map(reach, slopes, args.scale)
+    units = (problem.norms(tree, args) for tree in (f, change, sums))
+    parts = (_parts(tree, args.units) for tree in (change, sums))
+    return (*units, *parts)
+
+
+def _parts(tree: Tree, units: Tree) -> Tree:
+    """Return the norms of the parts: over the axes along which the unit is the same."""
+
+    def part(leaf: Any, unit: Any) -> Any:
+        axes = tuple(i for i in range(leaf.ndim) if i >= unit.ndim or unit.shape[i] == 1)
+        largest = jnp.max(jnp.abs(leaf), axis=axes, keepdims=True)
+        safe = jnp.where(largest > 0.0, largest, 1.0)
+        norm = safe * jnp.sqrt(jnp.sum((leaf / safe) ** 2, axis=axes, keepdims=True))
+        return norm.reshape(unit.shape)
+
+    return jax.tree.map(part, tree, units)

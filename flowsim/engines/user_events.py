@@ -282,9 +282,8 @@ def _roots(power: np.ndarray, side: int, touch: float) -> list[float]:
 
 def _half_gaps(zeros: list[float]) -> list[float]:
     """Return half the distance from each zero to the nearest other, at most MOST."""
-    gaps = [b - a for a, b in pairwise(zeros)]
-    before, after = [np.inf, *gaps], [*gaps, np.inf]
-    return [min(MOST, 0.5 * a, 0.5 * b) for a, b in zip(before, after, strict=True)]
+    gaps = [2.0 * MOST, *(b - a for a, b in pairwise(zeros)), 2.0 * MOST]
+    return [min(MOST, 0.5 * a, 0.5 * b) for a, b in pairwise(gaps)][: len(zeros)]
 
 
 def _from(power: np.ndarray, start: float) -> np.ndarray:

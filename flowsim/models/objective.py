@@ -152,6 +152,33 @@ class Objective:
         return f"Objective({count} parameters, {self.n_units} units, {of})"
 
 
+def with_parameters(model: Any, leaves: list[np.ndarray]) -> Any:
+    """Return a model, or a pair of a loss function and its parameters, with other parameters.
+
+    Parameters
+    ----------
+    model : Any
+        As `Objective.of` takes it.
+    leaves : list of arrays
+        In the order of its parameters.
+
+    Raises
+    ------
+    ValueError
+        If their number or shapes are not those of the model's.
+    """
+    tree = jax.tree.map(_as_array, model[1]) if _is_pair(model) else model
+    parameters, constants, static = _partition(tree)
+    old, structure = jax.tree.flatten(parameters)
+    if [np.shape(leaf) for leaf in old] != [np.shape(leaf) for leaf in leaves]:
+        raise ValueError(
+            "Argument `model` must have parameters of the shapes "
+            f"{[np.shape(leaf) for leaf in leaves]}, but has {[np.shape(leaf) for leaf in old]}."
+        )
+    new = static.combine(jax.tree.unflatten(structure, leaves), constants)
+    return (model[0], new) if _is_pair(model) else new
+
+
 def _is_pair(model: Any) -> bool:
     return isinstance(model, tuple) and len(model) == 2 and callable(model[0])
 

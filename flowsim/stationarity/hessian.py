@@ -42,7 +42,8 @@ class Spectrum:
     Attributes
     ----------
     lowest, highest : float
-        Extreme eigenvalues. By Lanczos' method the lowest is an upper bound.
+        Extreme eigenvalues. By Lanczos' method the lowest is an upper bound, and the highest,
+        which only gives the scale, a lower one.
     vector : (P,)
         Unit eigenvector of the lowest, flat.
     error : float
@@ -120,7 +121,7 @@ def limit_loss(functional: Any, parameters: Tree, args: Tree) -> float:
             parts = vectors.T @ (g / size)
         else:
             depth = _depths(g.size)[0]
-            T, _, _ = _krylov(functional, depth, parameters, g / size, args)
+            T, _ = _krylov(functional, depth, parameters, g / size, args)
             values, vectors = np.linalg.eigh(T)
             parts = vectors[0]
         curved = values > FLAT * np.max(np.abs(values))
@@ -244,9 +245,12 @@ def _depths(size: int) -> list[int]:
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _tridiagonal(functional: Any, depth: int, parameters: Tree, start: Any, args: Tree) -> Any:
+def _tridiagonal(
+    functional: Any, depth: int, parameters: Tree, start: Any, unit: Any, args: Tree
+) -> Any:
     decompose = decomp.tridiag_sym(depth, reortho="full", custom_vjp=False)
-    return decompose(_product(functional, parameters, args), start)
+    product = _product(functional, parameters, args)
+    return decompose(lambda v: product(v) / unit, start)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -256,27 +260,33 @@ def _apply(functional: Any, parameters: Tree, v: Any, args: Tree) -> Any:
 
 def _krylov(
     functional: Any, depth: int, parameters: Tree, start: np.ndarray, args: Tree
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return T (k, k), Lanczos vectors (k, P), and the coupling to the next one."""
-    Q, T, rest, _ = (
-        np.asarray(x) for x in _tridiagonal(functional, depth, parameters, start, args)
-    )
-    size = np.linalg.norm(T[:1, :1])
-    _demand_finite(size)
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return T (k, k) and Lanczos vectors (k, P): H is ``QᵀTQ`` on their span."""
+    once = np.asarray(_apply(functional, parameters, start, args))
+    _demand_finite(once)
+    largest = float(np.max(np.abs(once)))
+    if largest == 0.0:
+        return np.zeros((1, 1)), (start / np.linalg.norm(start))[None]
+    # Squares of a Hessian of 1e-200 would vanish.
+    unit = np.ldexp(1.0, np.clip(np.frexp(largest)[1], -1000, 1000))
+    found = _tridiagonal(functional, depth, parameters, start, unit, args)
+    Q, T, rest = (np.asarray(x) for x in found[:3])
     # Beyond an invariant subspace there are only noise, and 0/0.
     couplings = np.append(np.diagonal(T, 1), np.linalg.norm(rest))
+    size, end = 0.0, len(T)
     for k in range(len(T)):
         size = max(size, abs(T[k, k]))
         if not couplings[k] > 8 * len(T) * np.finfo(float).eps * size:
-            return T[: k + 1, : k + 1], Q[: k + 1], 0.0
+            end = k + 1
+            break
         size = max(size, couplings[k])
-    return T, Q, float(couplings[-1])
+    return unit * T[:end, :end], Q[:end]
 
 
 def _lanczos(
     functional: Any, depth: int, parameters: Tree, start: np.ndarray, args: Tree
 ) -> Spectrum:
-    T, Q, _ = _krylov(functional, depth, parameters, start, args)
+    T, Q = _krylov(functional, depth, parameters, start, args)
     values, vectors = np.linalg.eigh(T)
     v = vectors[:, 0] @ Q
     v /= np.linalg.norm(v)
@@ -290,7 +300,7 @@ def _lanczos(
         vector=v,
         error=float(np.linalg.norm(error)),
         flat=int(np.sum(near)) if whole else -int(np.any(near)),
-        products=depth + 1,
+        products=depth + 2,
     )
 
 
