@@ -11,12 +11,12 @@ from flowsim._lazy import attach
 from flowsim._version import __version__
 
 if TYPE_CHECKING:
-    from flowsim import alignment, datasets, engines, init, plot
+    from flowsim import alignment, datasets, engines, init, models, plot
     from flowsim.alignment.extremal import ExtremalVector, extremal_vectors
     from flowsim.data import Dataset
     from flowsim.files import load
     from flowsim.network import TwoLayerReLU
-    from flowsim.simulate import simulate
+    from flowsim.simulate import simulate, simulate_batch
     from flowsim.solution import RunError, Solution
 
 __all__ = [
@@ -32,8 +32,10 @@ __all__ = [
     "extremal_vectors",
     "init",
     "load",
+    "models",
     "plot",
     "simulate",
+    "simulate_batch",
 ]
 
 __getattr__ = attach(
@@ -47,8 +49,9 @@ __getattr__ = attach(
         "extremal_vectors": "flowsim.alignment.extremal",
         "load": "flowsim.files",
         "simulate": "flowsim.simulate",
+        "simulate_batch": "flowsim.simulate",
     },
-    ("alignment", "datasets", "engines", "init", "plot"),
+    ("alignment", "datasets", "engines", "init", "models", "plot"),
 )
 
 

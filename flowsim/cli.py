@@ -95,12 +95,13 @@ def _dispatch(arguments: list[str]) -> int:
 
 def run(config: RunConfig) -> int:
     """Integrate the flow that `config` describes, save it, draw it and report it."""
-    from flowsim.config import build_data, build_network, simulate_arguments
+    from flowsim.config_build import build_data, build_model, simulate_arguments
 
     data = build_data(config)
-    net = build_network(config.init, data.d)
+    net = build_model(config.init, data.d)
+    arguments = simulate_arguments(config.run)
     with output_folder(config.run.output, config.label) as folder:
-        solution = _simulate(net, data, simulate_arguments(config.run))
+        solution = _simulate(net, data, arguments)
         written: list[str] = []
         try:  # save before anything else can fail, and report whatever else fails
             solution.save(folder / "run.nc")

@@ -13,10 +13,9 @@ relative to where the command runs.
 from __future__ import annotations
 
 import difflib
-import inspect
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from types import NoneType, UnionType
@@ -34,9 +33,7 @@ from typing import (
 from tyro.conf import OmitArgPrefixes, Positional, Suppress, arg
 
 if TYPE_CHECKING:
-    from flowsim.config_alignment import AlignConfig, ExtremalConfig
-    from flowsim.data import Dataset
-    from flowsim.network import TwoLayerReLU
+    pass
 
 DEFAULT_SCALE = 1e-6
 _UNIONS = (Union, UnionType)
@@ -99,6 +96,13 @@ class InitOptions:
     """Seed of the initialisation."""
     negative_slope: float = 0.0
     """Slope of the activation on its negative side, in [0, 1): 0 is ReLU."""
+    activation: Annotated[
+        Literal["relu", "gelu", "gelu_tanh", "softplus", "tanh", "squared_relu"],
+        arg(metavar="{relu,gelu,gelu_tanh,softplus,tanh,squared_relu}"),
+    ] = "relu"
+    """Activation function. Others than relu run on the engines diffrax and scipy."""
+    beta: OptionalFloat = None
+    """Sharpness of softplus, ln(1 + exp(beta u))/beta (default: 1)."""
     a: Suppress[Any] = None
     W: Suppress[Any] = None
 
@@ -107,6 +111,13 @@ class InitOptions:
 class RunOptions:
     """Options of the integration and its output."""
 
+    engine: Annotated[
+        Literal["piecewise", "diffrax", "scipy"] | None,
+        arg(metavar="{piecewise,diffrax,scipy}", help_behavior_hint=""),
+    ] = None
+    """What integrates (default: piecewise for relu, else diffrax): see docs/engines.md."""
+    solver: OptionalText = None
+    """Solver of diffrax (auto, Dopri8, Tsit5, Kvaerno5, ...) or of scipy (DOP853, Radau, ...)."""
     t1: OptionalFloat = None
     """Time to stop at (default: when the flow is stationary)."""
     rtol: OptionalFloat = None
@@ -213,93 +224,6 @@ def read_toml(path: Path) -> RunConfig:
     )
 
 
-def build_data(config: RunConfig | ExtremalConfig | AlignConfig) -> Dataset:
-    """Return the data that a command is about.
-
-    Raises
-    ------
-    OSError
-        If a file cannot be read.
-    TypeError, ValueError
-        If there is no such system or file, an option does not apply to it, or the data
-        make no sense.
-    """
-    from flowsim import datasets
-    from flowsim.data import Dataset
-
-    options = config.data
-    given = {
-        item.name: getattr(options, item.name)
-        for item in fields(options)
-        if getattr(options, item.name) != item.default
-    }
-    if not config.source:
-        _check_applies(given, ("X", "x", "y"), "data in the TOML file")
-        if options.X is not None and options.x is not None:
-            raise ValueError("The data must be given as X and y or as x and y, but X and x are.")
-        make: Any = Dataset.univariate if options.X is None else Dataset
-        return make(options.x or options.X, options.y, name=config.label)
-    name = config.source.replace("_", "-")
-    if name in datasets.NAMES:
-        generator = datasets.NAMES[name]
-        parameters = inspect.signature(generator).parameters
-        _check_applies(given, parameters, name)
-        needed = [key for key, item in parameters.items() if item.default is item.empty]
-        for key in needed:
-            if key not in given:
-                raise ValueError(f"Option {_option(key)} must be given with {name}, but is not.")
-        return generator(**given)
-    path = Path(config.source)
-    if path.suffix.lower() == ".csv":
-        _check_applies(given, ("target", "bias"), "a CSV file")
-        return Dataset.from_csv(path, **given)
-    if path.suffix.lower() == ".npz" or path.is_file():
-        _check_applies(given, (), "an NPZ file")
-        return Dataset.from_file(path)
-    known = ", ".join(datasets.NAMES)
-    raise ValueError(
-        f"The data must be a CSV, NPZ or TOML file or one of {known}, but {config.source!r} is none"
-        f"{_suggestion(name, datasets.NAMES)}."
-    )
-
-
-def build_network(options: InitOptions, d: int) -> TwoLayerReLU:
-    """Return the initial network for inputs of dimension `d`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the options make no sense, alone or together.
-    """
-    from flowsim import init
-
-    slope = options.negative_slope
-    if options.a is not None or options.W is not None:
-        if replace(options, a=None, W=None) != InitOptions(negative_slope=slope):
-            raise ValueError("Weights a and W must come with no other option than negative_slope.")
-        return init.from_arrays(_floats(options.a, "a"), _floats(options.W, "W"), slope)
-    scale = options.scale
-    if scale is None and options.log10_scale is None:
-        scale = DEFAULT_SCALE
-    return init.get(options.kind)(
-        options.m,
-        d,
-        scale,
-        options.seed,
-        log10_scale=options.log10_scale,
-        negative_slope=slope,
-    )
-
-
-def simulate_arguments(options: RunOptions) -> dict[str, Any]:
-    """Return the keyword arguments of `flowsim.simulate` that were given."""
-    given = {item.name: getattr(options, item.name) for item in fields(options)}
-    return {key: value for key, value in given.items() if key != "output" and value is not None}
-
-
-_DATA_OPTIONS = {item.name for item in fields(DataOptions)} - {"X", "x", "y"}
-
-
 def _normalised(table: dict[str, Any]) -> dict[str, Any]:
     return {key.replace("-", "_"): value for key, value in table.items()}
 
@@ -345,39 +269,15 @@ def _checked(value: Any, hint: Any, what: str) -> Any:
     raise ValueError(f"The value of {what} must be {wanted}, but is {shown}.")
 
 
-def _floats(values: Any, name: str) -> Any:
-    """Return nested lists of integers and Decimals as floats."""
-    if isinstance(values, list):
-        return [_floats(value, name) for value in values]
-    if isinstance(values, int | Decimal) and not isinstance(values, bool):
-        return float(values)
-    raise ValueError(f"The weights {name} in [init] must be lists of numbers, but hold {values!r}.")
-
-
 def _check_known(name: str, known: Iterable[str], rule: str, what: str) -> None:
     known = list(known)
     if name not in known:
         raise ValueError(
-            f"{rule} {', '.join(known)}, but {name!r} is {what} there{_suggestion(name, known)}."
+            f"{rule} {', '.join(known)}, but {name!r} is {what} there{suggestion(name, known)}."
         )
 
 
-def _check_applies(given: dict[str, Any], allowed: Iterable[str], what: str) -> None:
-    allowed = list(allowed)
-    for name in given:
-        if name not in allowed:
-            others = ", ".join(_option(key) for key in allowed if key in _DATA_OPTIONS)
-            raise ValueError(
-                f"Option {_option(name)} must not be given with {what}, which takes "
-                f"{others or 'no options'}."
-            )
-
-
-def _option(name: str) -> str:
-    """Return how an option of `DataOptions` is spelt on the command line."""
-    return "--data-seed" if name == "seed" else f"--{name}"
-
-
-def _suggestion(name: str, known: Iterable[str]) -> str:
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return a question about the known word that is nearest, or nothing."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f" (did you mean {close[0]}?)" if close else ""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from flowsim._arguments import scalar_labels
 from flowsim.data import Dataset
 
 LOSSES: Mapping[str, float] = MappingProxyType({"half_mean": 0.5, "mean": 1.0})
@@ -142,7 +143,14 @@ class TwoLayerReLU:
         return np.maximum(inputs, self.negative_slope * inputs) @ self.a
 
     def residual(self, data: Dataset) -> np.ndarray:
-        """Return ``r_k = y_k − h(x_k)``, shape (n,)."""
+        """Return ``r_k = y_k − h(x_k)``, shape (n,).
+
+        Raises
+        ------
+        ValueError
+            If the data's labels are vectors, or the dimensions of network and data differ.
+        """
+        scalar_labels(data, "a TwoLayerReLU")
         return data.y - self(data.X)
 
     def loss(self, data: Dataset, loss: str = "half_mean") -> float:

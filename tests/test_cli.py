@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import flowsim as fs
-from flowsim import cli, config
+from flowsim import cli, config, config_build
 from flowsim.engines.record import Progress
 from flowsim.progress import ProgressBar, describe
 
@@ -150,13 +150,13 @@ def test_a_toml_file_finds_its_data_beside_it(folder: Path) -> None:
     write("sub/points.csv", "1,2,3\n2,1,0\n")
     write("sub/my.toml", '[data]\nsource = "points.csv"\n[init]\nnegative-slope = 0.1\n')
     found = config.read_toml(Path("sub/my.toml"))
-    assert config.build_data(found).n == 2
+    assert config_build.build_data(found).n == 2
     assert found.init.negative_slope == 0.1
 
 
 def test_a_toml_file_may_hold_the_weights() -> None:
     write("my.toml", '[data]\nsource = "xor"\n[init]\na = [1, -0.5]\nW = [[0.5, 0], [0, 0.25]]\n')
-    net = config.build_network(config.read_toml(Path("my.toml")).init, 2)
+    net = config_build.build_network(config.read_toml(Path("my.toml")).init, 2)
     np.testing.assert_array_equal(net.a, [1.0, -0.5])
     np.testing.assert_array_equal(net.W, [[0.5, 0.0], [0.0, 0.25]])
 

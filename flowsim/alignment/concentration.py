@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from flowsim import datasets
-from flowsim._arguments import flag, one_of, real, whole
+from flowsim._arguments import flag, one_of, real, scalar_labels, whole
 from flowsim._rational import to_numbers
 from flowsim.alignment import arrangement
 from flowsim.alignment._deviations import Concentration as Concentration
@@ -261,6 +261,7 @@ def _check_data(data: Any) -> None:
         raise TypeError(
             f"Argument `data` must be a flowsim.Dataset, but it is a {type(data).__name__}."
         )
+    scalar_labels(data, "concentration")
     if data.teacher is None:
         raise ValueError(
             "Argument `data` must have a linear teacher, which the population's field depends on, "

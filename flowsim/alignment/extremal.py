@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from flowsim._arguments import flag, one_of, real, whole
+from flowsim._arguments import flag, one_of, real, scalar_labels, whole
 from flowsim.alignment import arrangement
 from flowsim.alignment._exact_faces import ExactArrangement, integer_normals
 from flowsim.alignment._faces import Code, compose
@@ -156,6 +156,7 @@ def _check(data: Any, negative_slope: Any, loss: Any, exact: Any, method: Any) -
         raise TypeError(
             f"Argument `data` must be a flowsim.Dataset, but it is a {type(data).__name__}."
         )
+    scalar_labels(data, "extremal vectors")
     slope = checked_slope(negative_slope)
     one_of("loss", loss, ("half_mean", "mean"))
     one_of("method", method, ("auto", "enumerate", "sample"))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def extremal(config: ExtremalConfig) -> bool:
     """Print the extremal vectors of data, or write them to a file; return True."""
     from flowsim.alignment.extremal import extremal_vectors
-    from flowsim.config import build_data
+    from flowsim.config_build import build_data
     from flowsim.files import replacing
 
     given = {} if config.samples is None else {"samples": config.samples}
@@ -44,10 +44,15 @@ def extremal(config: ExtremalConfig) -> bool:
 
 def align(config: AlignConfig) -> bool:
     """Follow early alignment, report it and draw it; return whether all events were found."""
-    from flowsim.config import build_data, build_network
+    from flowsim.config_build import build_data, build_network
 
     _check(config)
     data = build_data(config)
+    if config.init.activation != "relu":
+        raise ValueError(
+            "Option --activation must be relu for the closed form, but is "
+            f"{config.init.activation}."
+        )
     net = build_network(config.init, data.d)
     with output_folder(config.output, config.label) as folder:
         flow = _flow(config, net, data)

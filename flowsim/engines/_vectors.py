@@ -212,7 +212,10 @@ def is_traceable(problem: Problem) -> bool:
 
 
 def same(first: Any, second: Any) -> bool:
-    """Return whether two pytrees of arrays are equal, entry by entry; needs no JAX."""
+    """Return whether two pytrees of arrays are equal, entry by entry; needs no JAX.
+
+    Nodes of other types than tuples, lists and dictionaries are equal only if identical.
+    """
     if first is second:
         return True
     if type(first) is not type(second):
@@ -221,4 +224,5 @@ def same(first: Any, second: Any) -> bool:
         return len(first) == len(second) and all(map(same, first, second))
     if isinstance(first, dict):
         return first.keys() == second.keys() and all(same(first[k], second[k]) for k in first)
-    return first is not None and bool(np.array_equal(first, second))
+    leaf = isinstance(first, int | float) or hasattr(first, "__array__")
+    return leaf and bool(np.array_equal(first, second))

@@ -35,10 +35,22 @@ def prepare_model(
     report: Callable[[Progress], None] | None,
 ) -> Run:
     """Return the run of a model on `data`, or of a loss function."""
-    objective = Objective.of(model, data, loss=settings["loss"], residual=settings["residual"])
+    objective = _objective(model, data, settings)
     options = SmoothSettings(**{name: settings[name] for name in _SHARED})
     return Run(
         lambda: run_smooth(objective, options, user.functions, report),
         lambda: stepper(settings["rtol"]),
         lambda record: solution_of_model(model, objective, settings, record),
     )
+
+
+def _objective(model: Any, data: Any, settings: dict[str, Any]) -> Objective:
+    """Return what is minimised; errors name the argument as `simulate` does."""
+    try:
+        return Objective.of(model, data, loss=settings["loss"], residual=settings["residual"])
+    except (TypeError, ValueError) as error:
+        text = str(error).replace("Argument `model`", "Argument `net`")
+        text = text.replace(
+            "must be a model of flowsim", "must be a TwoLayerReLU, a model of flowsim"
+        )
+        raise type(error)(text) from None
