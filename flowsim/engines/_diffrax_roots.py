@@ -38,10 +38,10 @@ class UnitNorm(eqx.Module):
 class Patient(optx.AbstractRootFinder):
     """A chord method that goes on while it converges.
 
-    diffrax 0.7.2's `VeryChord` and what copies its `terminate` report divergence as soon as
-    two iterations are not enough (https://github.com/patrick-kidger/diffrax/pull/754), which
-    rejects every other step. The iterations here are those of `inner`; the rule is that of
-    Hairer & Wanner, Solving Ordinary Differential Equations II, (IV.8.10).
+    diffrax 0.7.2's `VeryChord` reports divergence as soon as two iterations are not enough
+    (https://github.com/patrick-kidger/diffrax/pull/754), which rejects every other step. The
+    iterations here are those of `inner`; the rule is that of Hairer & Wanner, Solving Ordinary
+    Differential Equations II, (IV.8.10).
 
     Parameters
     ----------

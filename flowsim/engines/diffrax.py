@@ -195,10 +195,12 @@ class DiffraxStepper:
         if self._stiffness.implicit and any(answer.failure for answer in answers):
             # The explicit method has the last word on whether there is no further step.
             self._stiffness.give_up()
-            again = [i for i, answer in enumerate(answers) if answer.failure]
-            second = self._call([_rest(requests[i], answers[i]) for i in again], width)
-            for i, answer in zip(again, second, strict=True):
-                answers[i] = answer if len(answers[i].t) == 1 else replace(answers[i], failure="")
+            again = [i for i, answer in enumerate(answers) if len(answer.t) == 1 and answer.failure]
+            answers = [replace(answer, failure="") for answer in answers]
+            if again:
+                retries = [replace(requests[i], h=None) for i in again]
+                for i, answer in zip(again, self._call(retries, width), strict=True):
+                    answers[i] = answer
             return answers
         return self._look(requests, answers, width)
 
@@ -305,11 +307,6 @@ def _shapes(tree: Tree) -> Any:
 
     leaves, structure = jax.tree.flatten(tree)
     return structure, tuple(np.shape(leaf) for leaf in leaves)
-
-
-def _rest(request: Advance, answer: Steps) -> Advance:
-    """Return the request to make again if it failed at its start."""
-    return replace(request, h=None) if len(answer.t) == 1 else replace(request, max_steps=0)
 
 
 def _tolerance(value: Any) -> float:

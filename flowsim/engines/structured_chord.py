@@ -58,11 +58,12 @@ class ChordState(eqx.Module):
 class StructuredChord(optx.AbstractRootFinder):
     """Chord iterations for ``y' = problem.field(t, y, args)`` linearised once a step.
 
-    It takes the place of `diffrax.VeryChord` and ends by the same rules, with three differences:
-    ``I - sJ`` is never formed unless `choose` says so; what ends an iteration is the change of
-    the increment of y, also where diffrax iterates on velocities (whose size says nothing about
-    y late in a flow); and changes at the level of rounding count as converged. A singular
-    linearisation is reported as divergence, so that the step is rejected.
+    It takes the place of `diffrax.VeryChord` and ends by the same rules, with four differences:
+    ``I - sJ`` is never formed unless `choose` says so; iterations go on while they converge,
+    where VeryChord gives up after two; what ends them is the change of the increment of y, also
+    where diffrax iterates on velocities, whose size says nothing about y late in a flow; and
+    changes at the level of rounding count as converged. A singular linearisation is reported as
+    divergence, so that the step is rejected.
 
     Only for this one field: the implicit term must be an `ODETerm` of ``problem.field``, and the
     solver's arguments those of the problem. In a `MultiTerm` it may stand beside others.
@@ -169,10 +170,13 @@ class StructuredChord(optx.AbstractRootFinder):
         diverged = ~jnp.isfinite(rate) | (rate > 2.0)
         converged = (estimate > 0.0) & (estimate < self.kappa)
         tried = state.step >= 2
-        failed = state.result != optx.RESULTS.successful
-        bad = failed | (tried & ~small & (diverged | ~converged))
-        result = optx.RESULTS.where(bad, optx.RESULTS.nonlinear_divergence, optx.RESULTS.successful)
-        return failed | (tried & (small | diverged | converged)), result
+        failed = (state.result != optx.RESULTS.successful) | (tried & ~small & diverged)
+        # Anything but success ends optimistix's loop, so not having converged yet must be one;
+        # diffrax.VeryChord calls it divergence and so never iterates a third time.
+        result = optx.RESULTS.where(
+            failed, optx.RESULTS.nonlinear_divergence, optx.RESULTS.successful
+        )
+        return failed | (tried & (small | converged)), result
 
     def postprocess(
         self,

@@ -113,7 +113,7 @@ def limit_loss(functional: Any, parameters: Tree, args: Tree) -> float:
     with x64():
         value, slope = _value_and_grad(functional, parameters, args)
         g = np.asarray(jax.flatten_util.ravel_pytree(slope)[0])
-        size = float(np.linalg.norm(g))
+        size = _norm(g)
         if not size > 0.0:
             return float(value)
         if g.size <= DENSE:
@@ -233,7 +233,7 @@ def _dense(H: Any) -> Spectrum:
         lowest=float(values[0]),
         highest=float(values[-1]),
         vector=v,
-        error=float(np.linalg.norm(H @ v - values[0] * v)),
+        error=_norm(H @ v - values[0] * v),
         flat=int(np.sum(np.abs(values) <= FLAT * largest)),
         products=len(values),
     )
@@ -298,10 +298,16 @@ def _lanczos(
         lowest=float(values[0]),
         highest=float(values[-1]),
         vector=v,
-        error=float(np.linalg.norm(error)),
+        error=_norm(error),
         flat=int(np.sum(near)) if whole else -int(np.any(near)),
         products=depth + 2,
     )
+
+
+def _norm(v: np.ndarray) -> float:
+    """Return the Euclidean norm, without squares out of range."""
+    largest = float(np.max(np.abs(v), initial=0.0))
+    return largest * float(np.linalg.norm(v / largest)) if largest > 0.0 else 0.0
 
 
 def _demand_finite(H: Any) -> None:
