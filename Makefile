@@ -34,12 +34,13 @@ format: .venv/.installed-dev
 types: .venv/.installed-dev
 	$(BIN)/pyright
 
-bench: .venv/.installed
+bench: .venv/.installed-bench
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/alignment.py
+	$(BIN)/python benchmarks/engines.py
 
 clean:
-	rm -rf .venv demo build dist .numba_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv demo build dist .numba_cache .jax_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -54,4 +55,9 @@ $(BIN)/python:
 
 .venv/.installed-dev: .venv/.installed
 	$(PIP) -e '.[test,dev]'
+	@touch $@
+
+.venv/.installed-bench: .venv/.installed
+	@echo "Installing what the benchmarks compare with into .venv ..."
+	$(PIP) -e '.[test,bench]' || echo "Not all could be installed: the benchmarks say what is missing."
 	@touch $@

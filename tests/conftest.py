@@ -1,7 +1,8 @@
-"""Compiled kernels of the tests live apart, keyed by their sources.
+"""Compiled code of the tests lives apart.
 
 Numba's cache looks only at the file of the outermost function: after a change in
-`roots.py` alone it would go on using the old code inside `detection.py`'s kernels.
+`roots.py` alone it would go on using the old code inside `detection.py`'s kernels. So its key
+is all sources. JAX keys its own by what is compiled; test processes share it.
 """
 
 from __future__ import annotations
@@ -18,3 +19,5 @@ _SOURCES = sorted(
 )
 _KEY = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdigest()[:16]
 os.environ["NUMBA_CACHE_DIR"] = str(_ROOT / ".numba_cache" / _KEY)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_ROOT / ".jax_cache")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
