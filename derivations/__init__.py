@@ -19,4 +19,5 @@ NAMES = (
     "certificate",
     "saddle_escape",
     "euler_error",
+    "structured_step",
 )
