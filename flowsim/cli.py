@@ -95,8 +95,9 @@ def _dispatch(arguments: list[str]) -> int:
 
 def run(config: RunConfig) -> int:
     """Integrate the flow that `config` describes, save it, draw it and report it."""
-    from flowsim.config_build import build_data, build_model, simulate_arguments
+    from flowsim.config_build import build_data, build_model, check_together, simulate_arguments
 
+    check_together(config)
     data = build_data(config)
     net = build_model(config.init, data.d)
     arguments = simulate_arguments(config.run)

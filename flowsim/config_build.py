@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterable
 from dataclasses import fields, replace
 from decimal import Decimal
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from flowsim.data import Dataset
     from flowsim.network import TwoLayerReLU
 
+#: Options of the network that may come with weights given as numbers.
+_WITH_WEIGHTS = ("negative_slope", "activation", "beta")
 _DATA_OPTIONS = {item.name for item in fields(DataOptions)} - {"X", "x", "y"}
 
 
@@ -88,8 +91,11 @@ def build_network(options: InitOptions, d: int) -> TwoLayerReLU:
 
     slope = options.negative_slope
     if options.a is not None or options.W is not None:
-        if replace(options, a=None, W=None) != InitOptions(negative_slope=slope):
-            raise ValueError("Weights a and W must come with no other option than negative_slope.")
+        allowed = {name: getattr(options, name) for name in _WITH_WEIGHTS}
+        if replace(options, a=None, W=None) != InitOptions(**allowed):
+            raise ValueError(
+                f"Weights a and W must come with no other option than {', '.join(_WITH_WEIGHTS)}."
+            )
         return init.from_arrays(_floats(options.a, "a"), _floats(options.W, "W"), slope)
     scale = options.scale
     if scale is None and options.log10_scale is None:
@@ -112,10 +118,10 @@ def build_model(options: InitOptions, d: int) -> Any:
     TypeError, ValueError
         If the options make no sense, alone or together.
     """
+    if options.beta is not None and options.activation != "softplus":
+        raise ValueError("Option --beta must be given with --activation softplus only.")
     net = build_network(options, d)
     if options.activation == "relu":
-        if options.beta is not None:
-            raise ValueError("Option --beta must be given with --activation softplus only.")
         return net
     if net.negative_slope:
         raise ValueError(
@@ -148,7 +154,30 @@ def build_engine(options: RunOptions) -> Any:
             raise ValueError("Option --solver must not be given with --engine piecewise.")
         return engines.Piecewise()
     kind = engines.Diffrax if options.engine == "diffrax" else engines.Scipy
-    return kind() if options.solver is None else kind(options.solver)  # type: ignore[arg-type]
+    if options.solver is None:
+        return kind()
+    try:
+        return kind(options.solver)  # type: ignore[arg-type]
+    except ValueError as error:
+        text = re.sub("^Argument `(method|solver)`", "Option --solver", str(error))
+        raise ValueError(
+            text.replace("must be", f"with --engine {options.engine} must be")
+        ) from None
+
+
+def check_together(config: RunConfig) -> None:
+    """Check options of different tables that exclude each other.
+
+    Raises
+    ------
+    ValueError
+        If they do.
+    """
+    if config.run.engine == "piecewise" and config.init.activation != "relu":
+        raise ValueError(
+            "Option --engine must be diffrax or scipy with --activation "
+            f"{config.init.activation}, but is piecewise."
+        )
 
 
 def simulate_arguments(options: RunOptions) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flowsim.schema import FORMAT, groups_of, solution_of
+from flowsim.schema import FORMAT, groups_of, solution_of, with_code
 from flowsim.schema_types import Group, Variable
 
 if TYPE_CHECKING:
@@ -108,7 +108,8 @@ def load(path: StrPath, model: Any = None) -> Solution:
     OSError
         If the file cannot be read, or is no netCDF4 file, or is damaged.
     ValueError
-        If it is a netCDF4 file that flowsim has not written, or a newer flowsim has.
+        If it is a netCDF4 file that flowsim has not written, or a newer flowsim has; or if
+        `model` has parameters of other shapes.
     """
     import h5netcdf
     import h5py
@@ -134,12 +135,13 @@ def load(path: StrPath, model: Any = None) -> Solution:
         raise OSError(f"Argument `path` must name a saved run, but {path} is {what}.") from None
     _check_format(attrs.get("flowsim_format"), path)
     try:
-        return solution_of(groups, model)
+        solution = solution_of(groups)
     except Exception as error:
         raise ValueError(
             f"Argument `path` must name a complete saved run, but in {path} "
             f"something is missing or wrong: {error}."
         ) from error
+    return solution if model is None else with_code(solution, model)
 
 
 @contextmanager

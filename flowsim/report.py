@@ -128,10 +128,20 @@ def final_loss(solution: Solution) -> str:
 def plateaus(solution: Solution) -> list[Milestone]:
     """Return the plateaus (local minima in time of the speed) with their losses."""
     times = solution.events.where("plateau").t
-    losses = np.interp(times, solution.history.t, solution.history.loss)
-    return [
-        Milestone(float(t), float(loss), "plateau") for t, loss in zip(times, losses, strict=True)
-    ]
+    return [Milestone(float(t), _loss_at(solution, float(t)), "plateau") for t in times]
+
+
+def _loss_at(solution: Solution, t: float) -> float:
+    """Return the loss between steps, from the history alone: its slope is minus the speed."""
+    times, loss, speed = solution.history.t, solution.history.loss, solution.history.speed
+    i = int(np.clip(np.searchsorted(times, t) - 1, 0, max(len(times) - 2, 0)))
+    h = float(times[min(i + 1, len(times) - 1)] - times[i])
+    if h == 0.0 or solution.settings["residual"] == "frozen":
+        return float(np.interp(t, times, loss))
+    x, rise = (t - float(times[i])) / h, float(loss[i + 1] - loss[i])
+    first, last = -h * float(speed[i]), -h * float(speed[i + 1])
+    bend = x * (1.0 - x) * ((1.0 - x) * (first - rise) - x * (last - rise))  # cubic Hermite
+    return float(loss[i]) + x * rise + bend
 
 
 def milestones(solution: Solution) -> list[Milestone]:
@@ -141,11 +151,11 @@ def milestones(solution: Solution) -> list[Milestone]:
     start = f"start, {history.alive[0]} of {solution.initial.m} neurons alive" if relu else "start"
     found = [Milestone(float(history.t[0]), float(history.loss[0]), start)]
     if np.isfinite(alignment.end_time):
-        loss = float(np.interp(alignment.end_time, history.t, history.loss))
+        loss = _loss_at(solution, alignment.end_time)
         found.append(Milestone(alignment.end_time, loss, _alignment_label(solution)))
     changes = solution.events.where("pattern").t
     for t, which in zip(changes[[0, -1]] if len(changes) else (), ("first", "last"), strict=False):
-        loss = float(np.interp(t, history.t, history.loss))
+        loss = _loss_at(solution, float(t))
         found.append(Milestone(float(t), loss, f"{which} activation change"))
     found += plateaus(solution)
     found.sort(key=lambda milestone: milestone.t)
@@ -155,7 +165,7 @@ def milestones(solution: Solution) -> list[Milestone]:
 
 
 def _vanishes(solution: Solution, loss: float) -> bool:
-    return loss <= _ZERO * float(solution.history.loss.max())
+    return abs(loss) <= _ZERO * float(np.max(np.abs(solution.history.loss)))
 
 
 def _settings_label(solution: Solution) -> str:

@@ -8,7 +8,7 @@ netCDF4 files and to xarray. Nothing here reads or writes anything.
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -193,14 +193,12 @@ def _end_group(initial: Any, network: Any) -> Group:
     return model_group(initial, network.parameters if isinstance(network, SavedModel) else network)
 
 
-def solution_of(groups: dict[str, Group], model: Any = None) -> Solution:
+def solution_of(groups: dict[str, Group]) -> Solution:
     """Build the solution again from the groups that `groups_of` has made of one.
 
     Parameters
     ----------
     groups : dict
-    model : Any
-        The code of a model that is not one of flowsim's, as `simulate` was given it.
 
     Raises
     ------
@@ -214,9 +212,6 @@ def solution_of(groups: dict[str, Group], model: Any = None) -> Solution:
     read = _network if relu else model_of
     initial: Any = read(groups["initial"])
     network: Any = read(groups["final/network"])
-    if model is not None and isinstance(initial, SavedModel):
-        initial, network = _given(model, initial), _given(model, network)
-        network = network[1] if isinstance(network, tuple) else network
     return Solution(
         data=data,
         initial=initial,
@@ -248,11 +243,22 @@ def _cells(data: Any, initial: TwoLayerReLU, root: dict[str, Attribute]) -> Cell
     return Cells.of(data, slope, loss, np.zeros(data.n))
 
 
-def _given(model: Any, saved: SavedModel) -> Any:
-    """Return the model that a user gives, with the parameters of a file."""
+def with_code(solution: Solution, model: Any) -> Solution:
+    """Return a solution with the code of `model`, if its file has not had the code.
+
+    Raises
+    ------
+    ValueError
+        If the parameters have other shapes than those of `model`.
+    """
     from flowsim.models.objective import with_parameters
 
-    return with_parameters(model, list(saved.parameters.values()))
+    if not isinstance(solution.initial, SavedModel):
+        return solution
+    saved = (solution.initial, solution.final.network)
+    initial, network = (with_parameters(model, list(s.parameters.values())) for s in saved)
+    network = network[1] if isinstance(network, tuple) else network
+    return replace(solution, initial=initial, final=replace(solution.final, network=network))
 
 
 def _variable(values: Any, spec: Spec) -> Variable:
@@ -306,13 +312,21 @@ def _data_group(data: Dataset) -> Group:
     arrays |= {"hyperplane_of_sample": data.hyperplane, "orientation": data.orientation}
     if data.rational:
         arrays["X_exact"] = np.array([[str(x) for x in row] for row in data.X_exact], dtype=object)
-        arrays["y_exact"] = np.array([str(y) for y in data.y_exact], dtype=object)
+        labels = [str(y) for y in np.array(data.y_exact, dtype=object).ravel()]
+        arrays["y_exact"] = np.array(labels, dtype=object).reshape(data.y.shape)
     attrs: dict[str, Attribute] = {"name": data.name}
     attrs |= {
         key: getattr(data, key) for key in ("noise", "inputs") if getattr(data, key) is not None
     }
     present = {name: value for name, value in arrays.items() if value is not None}
-    return Group({name: _variable(value, DATA[name]) for name, value in present.items()}, attrs)
+    specs = {name: DATA[name] for name in present}
+    if data.y.ndim == 2:
+        specs |= {name: _per_output(specs[name]) for name in ("y", "y_exact") if name in specs}
+    return Group({name: _variable(present[name], specs[name]) for name in present}, attrs)
+
+
+def _per_output(spec: Spec) -> Spec:
+    return spec._replace(dims=(*spec.dims, "output"))
 
 
 def _dataset(group: Group) -> Dataset:

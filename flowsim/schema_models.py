@@ -28,6 +28,7 @@ class SavedModel:
     """Stand for a model whose code a file does not hold: its parameters, by their names."""
 
     parameters: dict[str, np.ndarray]
+    kind: str = "custom"
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name} {value.shape}" for name, value in self.parameters.items())
@@ -38,6 +39,8 @@ def kind_of(model: Any) -> str:
     """Return the name of a built-in model, else "loss function" or "custom"."""
     from flowsim import models
 
+    if isinstance(model, SavedModel):
+        return model.kind
     name = type(model).__name__
     if name in _PARAMETERS and type(model) is getattr(models, name):
         return name
@@ -53,6 +56,8 @@ def model_group(model: Any, parameters: Any) -> Group:
         activation = getattr(model, "activation", None)
         if activation is not None:
             attrs["activation"] = json.dumps([activation.name, activation.parameter])
+    elif isinstance(model, SavedModel):
+        arrays = parameters
     else:
         arrays = _by_path(parameters)
     return Group({name: _variable(name, array) for name, array in arrays.items()}, attrs)
@@ -65,15 +70,21 @@ def model_of(group: Group) -> Any:
     kind = str(group.attrs["kind"])
     arrays = {name: variable.values for name, variable in group.variables.items()}
     if kind not in _PARAMETERS:
-        return SavedModel(arrays)
+        return SavedModel(arrays, kind)
     given: dict[str, Any] = {}
     for name in _PARAMETERS[kind]:
-        several = [arrays[f"{name}_{i}"] for i in range(len(arrays)) if f"{name}_{i}" in arrays]
-        given[name] = arrays.get(name, several or None)
+        given[name] = arrays.get(name, _several(arrays, name))
     if "activation" in group.attrs:
         name, parameter = json.loads(str(group.attrs["activation"]))
         given["activation"] = models.Activation(name, parameter)
     return getattr(models, kind)(**given)
+
+
+def _several(arrays: dict[str, np.ndarray], name: str) -> list[np.ndarray | None] | None:
+    """Return a list of arrays with gaps, as long as the longest list of the model is."""
+    layers = max((int(key.split("_")[1]) + 1 for key in arrays if "_" in key), default=0)
+    found = [arrays.get(f"{name}_{i}") for i in range(layers)]
+    return None if all(array is None for array in found) else found
 
 
 def _named(model: Any, names: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -81,7 +92,8 @@ def _named(model: Any, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     for name in names:
         value = getattr(model, name)
         if isinstance(value, tuple | list):
-            arrays |= {f"{name}_{i}": np.asarray(item) for i, item in enumerate(value)}
+            listed = {f"{name}_{i}": item for i, item in enumerate(value)}
+            arrays |= {key: np.asarray(item) for key, item in listed.items() if item is not None}
         elif value is not None:
             arrays[name] = np.asarray(value)
     return arrays

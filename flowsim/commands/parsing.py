@@ -79,6 +79,7 @@ _REWORDED = (
      r"Option \1 must be a number, but is \2"),
     (r"invalid choice (.+) for argument '(\S+)'\. Expected one of \((.*)\)",
      r"Option \2 must be one of \3, but is \1"),
+    (r"'None', |, 'None'", ""),  # what stands for no choice
     (r"Missing value for argument '(\S+)'.*", r"Option \1 must have a value, but has none"),
     (r"Missing from (.*): (\S+) .*", r"Command \1 must be given \2, but is not"),
     (r"Unrecognized options: (.*)", r"Options must be known, but these are not: \1"),

@@ -9,6 +9,9 @@ import numpy as np
 
 from flowsim.engines.problem import Advance, Driver, Request, Stepper, Steps, Tree
 
+#: States of fewer bytes cost less to integrate in vain than a number of them to compile.
+SMALL_BYTES = 2**16
+
 
 class BatchStepper(Stepper, Protocol):
     """A stepper that answers several runs in one call, each with its own step."""
@@ -42,7 +45,8 @@ def drive_batch(drivers: Sequence[Driver], stepper: BatchStepper) -> list[Any]:
         go_on(i, None)
     while waiting:
         for members in _alike(waiting):
-            answers = stepper.advance_batch([waiting[i] for i in members])
+            requests = _padded([waiting[i] for i in members], len(drivers))
+            answers = stepper.advance_batch(requests)[: len(members)]
             for i, answer in zip(members, answers, strict=True):
                 go_on(i, answer)
     return results
@@ -54,6 +58,20 @@ def _alike(waiting: dict[int, Advance]) -> list[list[int]]:
     for i, request in waiting.items():
         groups.setdefault((request.problem, _shapes((request.y, request.args))), []).append(i)
     return list(groups.values())
+
+
+def _padded(requests: list[Advance], runs: int) -> list[Advance]:
+    """Return the requests with copies of the last: of few numbers, so that little is compiled.
+
+    Runs come and go, since slides change shapes. Up to SMALL_BYTES a state it is as quick to take
+    steps of all `runs`; above, the next power of two is enough.
+    """
+    import jax
+
+    count = len(requests)
+    size = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(requests[0].y))
+    width = runs if size <= SMALL_BYTES else min(1 << (count - 1).bit_length(), runs)
+    return requests + requests[-1:] * (width - count)
 
 
 def _shapes(tree: Tree) -> tuple[Any, ...]:

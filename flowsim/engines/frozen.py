@@ -26,7 +26,9 @@ from flowsim.events import ALIVE
 from flowsim.state import State
 
 #: Up to this dimension there is room for all slides that there can be as soon as there is one.
-SMALL = 4
+FEW = 4
+#: Neurons beyond these norms get a new unit: their squares overflow, or errors have grown.
+SMALL, LARGE = 2.0**-20, 2.0**200
 
 
 class FrozenCell(NamedTuple):
@@ -40,6 +42,7 @@ class FrozenCell(NamedTuple):
     mass: Any  # (m,) square of the unit that a neuron is counted in
     alive: Any  # (m,) 1.0 or 0.0
     feels: Any  # () 1.0, or 0.0 with the residual frozen at y
+    pull: Any  # (m,) mass that the residual feels: 0 where it is frozen, whatever overflows
     normals: Any  # (G, d)
     side: Any  # (m, G) side of every neuron, 0 where nothing is watched
     signs: Any  # (m,) sign of a where it may change, else 0
@@ -56,15 +59,17 @@ class FrozenCell(NamedTuple):
         alive = (state.fate == ALIVE) & (groups.slot >= 0)
         slot = np.where(alive, groups.slot, 0)
         slides, multipliers, plane, watched = _slides(cells, state, groups, alive)
+        mass = np.where(alive, state.mass, 0.0)
         return cls(
             X=cells.X,
             y=cells.y,
             weight=np.float64(cells.weight),
             coef=groups.coef[slot] * alive[:, None],
             slides=slides,
-            mass=np.where(alive, state.mass, 0.0),
+            mass=mass,
             alive=alive.astype(np.float64),
             feels=np.float64(not frozen),
+            pull=np.zeros_like(mass) if frozen else mass,
             normals=cells.normals,
             side=(state.code * alive[:, None]).astype(np.float64),
             signs=np.where(alive & (state.balance < 0), state.sign, 0).astype(np.float64),
@@ -102,7 +107,7 @@ def _width(widest: int, d: int) -> int:
     """Return how many slides to make room for: of few widths, so that little is compiled anew."""
     if widest == 0:
         return 0
-    return d if d <= SMALL else min(1 << (widest - 1).bit_length(), d)
+    return d if d <= FEW else min(1 << (widest - 1).bit_length(), d)
 
 
 def _basis(projector: np.ndarray) -> np.ndarray:
@@ -133,18 +138,18 @@ def series(z: Any, cell: FrozenCell, xp: Any) -> Series:
     """Return the first derivatives of neurons, residual and fields, by the product rule."""
     a, w = z[:, 0], z[:, 1:]
     u = cell.coef * (w @ cell.X.T)
-    r = cell.y - cell.feels * ((cell.mass * a) @ u)
+    r = cell.y - (cell.pull * a) @ u
     base = _base(r, cell)
     D = _project(base, cell, xp)
     a1, w1 = cell.alive * xp.sum(w * D, axis=1), (cell.alive * a)[:, None] * D
     u1 = cell.coef * (w1 @ cell.X.T)
-    r1 = -cell.feels * ((cell.mass * a1) @ u + (cell.mass * a) @ u1)
+    r1 = -(cell.pull * a1) @ u - (cell.pull * a) @ u1
     base1 = _base(r1, cell)
     D1 = _project(base1, cell, xp)
     a2 = cell.alive * xp.sum(w1 * D + w * D1, axis=1)
     w2 = cell.alive[:, None] * (a1[:, None] * D + a[:, None] * D1)
     u2 = cell.coef * (w2 @ cell.X.T)
-    r2 = -cell.feels * ((cell.mass * a2) @ u + 2.0 * ((cell.mass * a1) @ u1) + (cell.mass * a) @ u2)
+    r2 = -(cell.pull * a2) @ u - 2.0 * ((cell.pull * a1) @ u1) - (cell.pull * a) @ u2
     join = lambda first, rest: xp.concatenate([first[:, None], rest], axis=1)  # noqa: E731
     return Series((z, join(a1, w1), join(a2, w2)), (r, r1, r2), (base, base1, _base(r2, cell)), D)
 
@@ -184,7 +189,7 @@ class FrozenProblem:
         """Return z'."""
         xp = self._xp
         a, w = y[:, 0], y[:, 1:]
-        r = args.y - args.feels * ((args.mass * a) @ (args.coef * (w @ args.X.T)))
+        r = args.y - (args.pull * a) @ (args.coef * (w @ args.X.T))
         D = _project(_base(r, args), args, xp)
         return (
             xp.concatenate([xp.sum(w * D, axis=1)[:, None], a[:, None] * D], axis=1)
@@ -210,8 +215,8 @@ class FrozenProblem:
         """
         xp, a = self._xp, y[:, 0]
         u, u1 = (args.coef * (x[:, 1:] @ args.X.T) for x in (y, f))
-        r = args.y - args.feels * ((args.mass * a) @ u)
-        r1 = -args.feels * ((args.mass * f[:, 0]) @ u + (args.mass * a) @ u1)
+        r = args.y - (args.pull * a) @ u
+        r1 = -(args.pull * f[:, 0]) @ u - (args.pull * a) @ u1
         base = _base(r, args)
         D = _project(base, args, xp)
         speed = xp.sum(args.mass[:, None] * f * f)
@@ -226,15 +231,20 @@ class FrozenProblem:
         }
 
     def leaves(self, before: Knot, after: Knot, h: Any, args: FrozenCell) -> Any:
-        """Return whether the smallest of all margins may fall to zero inside the step."""
+        """Return whether the smallest of all margins may fall to zero inside the step.
+
+        Or whether a neuron has become so large or small that it needs another unit.
+        """
         xp = self._xp
+        size = xp.where(args.alive > 0.0, self.size(after.y, args)[:, 0], 1.0)
+        far = (xp.max(size) > LARGE) | (xp.min(size) < SMALL)
         first, last = (margins(k.y, k.f, k.s, args) for k in (before, after))
         low = smallest(xp, first, last, h, TOUCH)
         if args.slides.shape[1]:
             begin, end = (series(k.y, args, xp) for k in (before, after))
             first, last = (slide_margins(x, args, xp) for x in (begin, end))
             low = xp.minimum(low, smallest(xp, first, last, h, tie(begin.r[0], args, xp)))
-        return low <= 0.0
+        return far | (low <= 0.0)
 
     def two_layer(self, y: Any, args: FrozenCell) -> Any:
         """Return the network as `flowsim.engines.structured` solves implicit steps of."""
@@ -242,7 +252,7 @@ class FrozenProblem:
 
         return FrozenTwoLayer(
             a=y[:, 0], W=y[:, 1:], X=args.X, labels=args.y, weight=args.weight, coef=args.coef,
-            mass=args.mass, alive=args.alive, slides=args.slides, feels=args.feels,
+            mass=args.pull, alive=args.alive, slides=args.slides, feels=args.feels,
         )  # fmt: skip
 
     def jacobian(self, y: np.ndarray, args: FrozenCell) -> np.ndarray:
@@ -254,7 +264,7 @@ class FrozenProblem:
         m, width = y.shape
         a, w = y[:, 0], y[:, 1:]
         u = args.coef * (w @ args.X.T)
-        r = args.y - args.feels * ((args.mass * a) @ u)
+        r = args.y - (args.pull * a) @ u
         D = args.alive[:, None] * _project(_base(r, args), args, np)
         J = np.zeros((m, width, m, width))
         rows = np.arange(m)
@@ -270,8 +280,8 @@ class FrozenProblem:
         push = np.concatenate(
             [np.einsum("md,mnd->mn", w, projected)[:, :, None], a[:, None, None] * projected], 2
         )
-        push = args.weight * args.feels * args.alive[:, None, None] * push
-        J -= np.einsum("mnp,lnq->mplq", push, args.mass[:, None, None] * feel, optimize=True)
+        push = args.weight * args.alive[:, None, None] * push
+        J -= np.einsum("mnp,lnq->mplq", push, args.pull[:, None, None] * feel, optimize=True)
         return J.reshape(m * width, m * width)
 
 

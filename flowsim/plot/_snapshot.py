@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flowsim.events import ALIVE, DEAD
+from flowsim.plot.style import neuron_states
 
 if TYPE_CHECKING:
     from flowsim.alignment.flow import AlignmentFlow
@@ -53,7 +54,7 @@ def of_flow(flow: AlignmentFlow, which: np.ndarray) -> Snapshot:
 
 def of_solution(solution: Solution, t: float, which: np.ndarray) -> Snapshot:
     """Return some neurons of a run at time t."""
-    states = solution.states
+    states = neuron_states(solution)
     row = max(int(np.searchsorted(states.t, t, side="right")) - 1, 0)
     dead = states.fate[row, which] != ALIVE
     return _snapshot(t, solution.network(t), solution.initial, which, dead)

@@ -46,9 +46,12 @@ def directions(solution: Solution, ax: Axes | None = None) -> Axes:
 
     Raises
     ------
+    TypeError
+        After a run of another model than a TwoLayerReLU.
     ValueError
         If the inputs have more than two dimensions.
     """
+    style.neuron_states(solution)
     if solution.data.d > 2:
         raise ValueError(
             "Argument `solution` must have inputs of dimension 1 or 2 to draw directions, but "
@@ -91,7 +94,7 @@ def _paths(
     The angle is nan where w_j = 0. Stored states are taken as they are where they are
     dense in logarithmic time; few of them are filled up from dense output.
     """
-    states = solution.states
+    states = style.neuron_states(solution)
     end = style.last_shown_time(solution)
     times = np.geomspace(left, end, _MAX_TIMES if len(states.t) > _FEW_STATES else _FEW_STATES)
     rows = np.maximum(np.searchsorted(states.t, times, side="right") - 1, 0)
@@ -212,9 +215,10 @@ def _draw_ends(
 ) -> None:
     """Draw the neurons at the end as discs whose areas are their shares of the weight."""
     bottom, end = ax.get_ylim()[0], style.last_shown_time(solution)
-    living = (solution.states.fate[-1, chosen] == _ALIVE) & np.isfinite(angle)
+    states = style.neuron_states(solution)
+    living = (states.fate[-1, chosen] == _ALIVE) & np.isfinite(angle)
     for which, color in ((1, style.BLUE), (-1, style.VERMILION)):
-        mine = living & (solution.states.sign[-1, chosen] == which)
+        mine = living & (states.sign[-1, chosen] == which)
         # Neurons within a degree make one disc, or their pile would look like one of them.
         place = np.round((angle[mine] - bottom) % 360.0 + bottom)
         places, index = np.unique(place, return_inverse=True)

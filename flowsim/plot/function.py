@@ -61,9 +61,12 @@ def function(solution: Solution, ax: Axes | None = None) -> Axes:
 
     Raises
     ------
+    TypeError
+        After a run of another model than a TwoLayerReLU.
     ValueError
         If the data are not univariate, or the outputs leave float64's range.
     """
+    style.neuron_states(solution)
     data, final = solution.data, solution.final
     if not univariate(data):
         raise ValueError(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from flowsim.report import system_label, verdict
+from flowsim.solution import States
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,12 +67,29 @@ def first_shown_time(solution: Solution) -> float:
     end = last_shown_time(solution)
     times = solution.events.t[(solution.events.t > 0.0) & (solution.events.t < end)]
     candidates = [float(np.quantile(times, _EARLY_EVENTS))] if len(times) else []
-    if np.isfinite(solution.alignment.end_time):
+    if 0.0 < solution.alignment.end_time < np.inf:  # 0 where the start is large
         candidates.append(solution.alignment.end_time * _EARLY_ALIGNMENT)
     start = max(candidates, default=end * 1e-3)
     if len(times):
         start = min(start, float(np.median(times)))
     return _round_down(min(start, end / 10.0))
+
+
+def neuron_states(solution: Solution) -> States:
+    """Return the stored states of a run of a TwoLayerReLU, whose neurons can be drawn.
+
+    Raises
+    ------
+    TypeError
+        If it is a run of another model.
+    """
+    states = solution.states
+    if not isinstance(states, States):
+        raise TypeError(
+            "Argument `solution` must be a run of a TwoLayerReLU for this picture, but is one of "
+            f"a {type(solution.initial).__name__}."
+        )
+    return states
 
 
 def time_axis(ax: Axes, solution: Solution) -> float:

@@ -81,7 +81,9 @@ def _curve(solution: Solution, left: float) -> tuple[np.ndarray, np.ndarray]:
     if len(t) == 1:  # at rest from the start
         return np.array([left, style.last_shown_time(solution)]), np.repeat(loss, 2)
     span = max(float(loss.max() - loss.min()), np.finfo(float).tiny)
-    ratios = np.log(np.maximum(loss[1:], _LOG_BOTTOM * loss.max()) / loss[:-1].clip(1e-300))
+    ratios = np.zeros(len(loss) - 1)
+    if loss.min() >= 0.0:  # some function's may be negative; its axis is linear
+        ratios = np.log(np.maximum(loss[1:], _LOG_BOTTOM * loss.max()) / loss[:-1].clip(1e-300))
     jumps = np.maximum(np.abs(np.diff(loss)) / span, np.abs(ratios) / np.log(1 / _LOG_BOTTOM))
     gaps = np.diff(np.log(np.maximum(t, left / 10))) / np.log(solution.t_end / left * 10)
     coarse = np.flatnonzero((jumps > _COARSE) & (gaps > _COARSE / 4))
@@ -99,7 +101,7 @@ def _loss_axis(ax: Axes, solution: Solution, rug_rows: int) -> float:
     top = float(loss.max()) or 1.0
     below, above = _ROW * rug_rows + 0.06, 0.12
     share = 1.0 - below - above
-    if loss.min() < _LOG_BELOW * top:
+    if 0.0 <= loss.min() < _LOG_BELOW * top:
         floor = _log_floor(solution, top)
         decades = np.log10(top / floor) / share
         ax.set_yscale("log")
@@ -109,8 +111,8 @@ def _loss_axis(ax: Axes, solution: Solution, rug_rows: int) -> float:
     else:
         # From zero, unless that flattens a curve that does move.
         flattened = 0.5 * top <= loss.min() <= (1.0 - _LOG_BELOW) * top
-        floor = float(loss.min()) if flattened else 0.0
-        span = (top - floor) / share
+        floor = float(loss.min()) if flattened or loss.min() < 0.0 else 0.0
+        span = (top - floor) / share or 1.0
         ax.set_ylim(floor - below * span, floor + (1.0 - below) * span)
         ax.set_yticks([tick for tick in ax.get_yticks() if floor <= tick <= top + above * span])
     low, high = ax.get_ylim()

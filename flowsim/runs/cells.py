@@ -13,9 +13,11 @@ from flowsim.alignment.phase import end_rule
 from flowsim.assemble import solution_of_cells
 from flowsim.cells import Cells
 from flowsim.data import Dataset
+from flowsim.engines.frozen import FrozenProblem
 from flowsim.engines.piecewise import Integrator, integrate
 from flowsim.engines.problem import Driver
 from flowsim.engines.record import Flow, Limits, Progress, StateStore
+from flowsim.engines.relu import FLOOR, CellFlow, run_cells
 from flowsim.engines.user_events import UserEvents
 from flowsim.engines.user_watch import UserWatch
 from flowsim.network import TwoLayerReLU
@@ -38,7 +40,8 @@ def prepare_cells(
             "Argument `net` must have finite weights and outputs on the data, but some overflow."
         )
     rtol, frozen = settings["rtol"], settings["residual"] == "frozen"
-    cells = Cells.of(data, net.negative_slope, settings["loss"], net(data.X), rtol)
+    known = rtol if stepper is None else max(rtol, FLOOR)
+    cells = Cells.of(data, net.negative_slope, settings["loss"], net(data.X), known)
     state = State.of(net, cells)
     store = StateStore(settings["state_bytes"])
     watch = UserWatch(user, net) if user else None
@@ -48,9 +51,6 @@ def prepare_cells(
         integrator = Integrator(cells, state, rtol, frozen)
         start = lambda: _at_once(lambda: integrate(integrator, *rest))  # noqa: E731
         return Run(start, None, _finish(net, data, settings, integrator, store, ends))
-    from flowsim.engines.frozen import FrozenProblem
-    from flowsim.engines.relu import CellFlow, run_cells
-
     flow = CellFlow(cells, state, frozen)
     problem = FrozenProblem(traceable=settings["engine"] == "diffrax")
     return Run(

@@ -39,6 +39,7 @@ def prepare(
             "Argument `net` must be a TwoLayerReLU with the engine Piecewise, but is of type "
             f"{type(net).__name__}."
         )
+    _check_smooth(net)
     from flowsim.runs.models import prepare_model
 
     if engine is None:
@@ -48,6 +49,22 @@ def prepare(
     settings = {**_engine_settings(engine), **settings, **_own_rtol(engine)}
     assert stepper is not None
     return prepare_model(net, data, settings, stepper, user, report)
+
+
+def _check_smooth(model: Any) -> None:
+    """Check that a model does not belong to `TwoLayerReLU`, which is followed cell by cell.
+
+    Steps of an engine that took a piecewise linear network for a smooth one would be rejected
+    at every kink, and would not see slides.
+    """
+    from flowsim.models import TwoLayer
+
+    if isinstance(model, TwoLayer) and model.activation.piecewise_linear and model.a.ndim == 1:
+        slope = model.activation.negative_slope
+        raise ValueError(
+            "Argument `net` must be a TwoLayerReLU if it is a two-layer network with relu or "
+            f"leaky_relu, but is a TwoLayer; use flowsim.TwoLayerReLU(net.a, net.W, {slope:g})."
+        )
 
 
 def _functions(events: Any) -> Sequence[Callable[[float, Any], Any]]:
