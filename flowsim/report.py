@@ -132,16 +132,24 @@ def plateaus(solution: Solution) -> list[Milestone]:
 
 
 def _loss_at(solution: Solution, t: float) -> float:
-    """Return the loss between steps, from the history alone: its slope is minus the speed."""
+    """Return the loss at a time: at a step, of dense output, or without it, near enough."""
+    times, loss = solution.history.t, solution.history.loss
+    i = int(np.searchsorted(times, t))
+    if i == len(times) or times[i] == t:
+        return float(loss[min(i, len(times) - 1)])
+    try:
+        return float(solution.loss(t))
+    except (TypeError, ValueError):  # a model without its code, or with few of its states
+        return _cubic(solution, t, i)
+
+
+def _cubic(solution: Solution, t: float, i: int) -> float:
+    """Return the loss between steps i - 1 and i from the history, minus the speed its slope."""
     times, loss, speed = solution.history.t, solution.history.loss, solution.history.speed
-    i = int(np.clip(np.searchsorted(times, t) - 1, 0, max(len(times) - 2, 0)))
-    h = float(times[min(i + 1, len(times) - 1)] - times[i])
-    if h == 0.0 or solution.settings["residual"] == "frozen":
-        return float(np.interp(t, times, loss))
-    x, rise = (t - float(times[i])) / h, float(loss[i + 1] - loss[i])
-    first, last = -h * float(speed[i]), -h * float(speed[i + 1])
-    bend = x * (1.0 - x) * ((1.0 - x) * (first - rise) - x * (last - rise))  # cubic Hermite
-    return float(loss[i]) + x * rise + bend
+    h = float(times[i] - times[i - 1])
+    x, rise = (t - float(times[i - 1])) / h, float(loss[i] - loss[i - 1])
+    first, last = (-h * float(speed[k]) - rise for k in (i - 1, i))
+    return float(loss[i - 1]) + x * rise + x * (1.0 - x) * ((1.0 - x) * first - x * last)
 
 
 def milestones(solution: Solution) -> list[Milestone]:

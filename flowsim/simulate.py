@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,8 @@ def simulate(
     events : sequence of functions ``g(t, model)``
         As in `scipy.integrate.solve_ivp`: a number or an array, whose zeros are recorded as
         "user" events (neuron = index of the function, sample = index of the component, before
-        and after = signs); attributes ``direction`` and ``terminal``.
+        and after = signs); attributes ``direction`` and ``terminal``. A zero at the start is
+        none, since a run may go on from where an event has ended another.
     t1 : float
         Latest time; infinite by default: until the flow comes to rest.
     rtol : float
@@ -87,7 +89,8 @@ def simulate(
     alignment_epsilon : float, optional
         Of the other two, and of the predicted time; 1 by default for "residual", else 1/4.
     max_steps, max_seconds : int, float
-        Budgets; a run that exhausts one says so.
+        Budgets; a run that exhausts one says so. The time to compile counts, and calls of
+        compiled code end before it is looked at.
     state_bytes : int
         Memory for stored states, from which dense output restarts.
     progress : callable, optional
@@ -140,6 +143,7 @@ def simulate_batch(
     data : Dataset
     engine : Diffrax
     events : sequence of functions
+        One that raises ends the whole batch.
     throw : bool
         Raise `RunError` for the first run that failed, once all have ended.
     **options
@@ -164,6 +168,15 @@ def simulate_batch(
         raise TypeError(
             f"Argument `engine` must be a Diffrax for a batch, but is of type "
             f"{type(engine).__name__}."
+        )
+    for name in options:
+        if name not in inspect.signature(checked).parameters:
+            raise TypeError(f"simulate_batch() got an option that it does not have, {name!r}.")
+    if isinstance(nets, tuple) and len(nets) == 2 and callable(nets[0]):
+        nets = [nets]  # one loss function with its parameters
+    if not isinstance(nets, list | tuple):
+        raise TypeError(
+            f"Argument `nets` must be a list of networks, but is of type {type(nets).__name__}."
         )
     settings = checked(**options)
     runs: list[Run] = [prepare(net, data, engine, dict(settings), events, None) for net in nets]

@@ -1,4 +1,4 @@
-"""Batches: independent runs whose steps are taken together are the runs that each would be alone."""
+"""Batches: runs whose steps are taken together are the runs that each would be alone."""
 
 from __future__ import annotations
 

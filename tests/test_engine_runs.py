@@ -189,7 +189,8 @@ def test_user_events_come_at_the_same_times_on_all_engines(engine):
     np.testing.assert_allclose(found[:, 4], expected[:, 4], rtol=1e-8)
     assert found[found[:, 0] == 2, 4] == pytest.approx([12.345], rel=1e-14)
     up, down = (found[found[:, 0] == i] for i in (3, 4))
-    assert np.all(up[:, 3] > 0) and np.all(down[:, 3] < 0)
+    assert np.all(up[:, 3] > 0)
+    assert np.all(down[:, 3] < 0)
     assert len(up) + len(down) == np.sum(found[:, 0] == 1)
     sol, _ = _user(watched, engine)
     for function, component, *_, t in found:

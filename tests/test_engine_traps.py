@@ -174,8 +174,8 @@ def test_a_slide_costs_few_steps_where_a_solver_of_the_jumping_field_chatters(en
         D = ((s > 0.0) * (y - np.maximum(s, 0.0) * theta[0])) @ X / 2
         return np.array([theta[1:] @ D, theta[0] * D[0], theta[0] * D[1]])
 
+    theta = np.append(start.a, start.W)
     with pytest.raises(TimeoutError):
-        theta = np.append(start.a, start.W)
         solve_ivp(field, (0.0, sol.t_end), theta, "RK45", rtol=1e-8, atol=1e-11)
 
 
@@ -219,6 +219,15 @@ def test_slides_on_dependent_hyperplanes_end_as_they_do_in_the_piecewise_engine(
     found = simulate(net, data, t1=20.0, engine=engine)
     comparison = compare_runs(expected, found)
     assert comparison.agrees(), comparison
+
+
+@pytest.mark.parametrize("rtol", [1e-15, 1e-9])
+def test_margins_that_tend_to_zero_make_no_events_of_rounding(rtol):
+    """AND on four corners: a neuron tends to a ray of two hyperplanes, one without a jump."""
+    corners = [[-1, -1, 1], [-1, 1, 1], [1, -1, 1], [1, 1, 1]]
+    net, data = fs.init.balanced(2, 3, 1e-3, seed=0), fs.Dataset(corners, [0, 0, 0, 1])
+    run = simulate(net, data, rtol=rtol, t1=160.0, engine=Scipy("DOP853"))
+    assert [row[1:] for row in pattern_rows(run)] == [(0, 0, 1, -1), (0, 2, 1, 0)]
 
 
 # -- closed forms of single neurons --------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from model_runs import SCIPY, diagonal_data, run, two_layer, wells
 import flowsim as fs
 from flowsim import plot
 from flowsim.models import DeepLinear
-from flowsim.report import final_loss, verdict
+from flowsim.report import final_loss, milestones, verdict
 
 
 def rendered(sol: fs.Solution) -> Any:
@@ -56,3 +57,17 @@ def test_pictures_of_neurons_are_refused() -> None:
     for picture in (plot.directions, plot.function):
         with pytest.raises(TypeError, match=r"must be a run of a TwoLayerReLU.*a DiagonalLinear\."):
             picture(run("diagonal"))
+
+
+def test_milestones_between_steps_have_the_losses_of_dense_output(tmp_path: Path) -> None:
+    relu = fs.simulate(fs.init.balanced(20, 2, 1e-3, seed=0), fs.datasets.three_points(), t1=9.0)
+    for sol in (relu, run("diagonal")):
+        end = sol.alignment.end_time
+        assert end not in sol.history.t
+        (row,) = [m for m in milestones(sol) if m.what.startswith("early alignment ends")]
+        assert row.loss == sol.loss(end)
+    sol = run("equinox-2")
+    sol.save(tmp_path / "run.nc")
+    without = milestones(fs.load(tmp_path / "run.nc"))
+    for row, exact in zip(without, milestones(sol), strict=True):
+        assert row.loss == pytest.approx(exact.loss, rel=1e-4)

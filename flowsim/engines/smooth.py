@@ -121,8 +121,8 @@ class _Run:
         for value in (knot.seen["loss"], *knot.f, *knot.s):
             if not np.isfinite(value):
                 raise ValueError(
-                    "Argument `model` must have a finite loss and finite derivatives of it at the "
-                    "start, but some overflow; choose a smaller scale."
+                    "The loss must be finite at the start, and so must its derivatives, but some "
+                    "overflow or do not exist there."
                 )
         if self.alignment.reached(knot):
             self._end_alignment(0.0, knot.true[0])
@@ -150,6 +150,9 @@ class _Run:
             times[-1] = self.settings.t1
         knots = self.host.knots(steps, times, self.present.frame)
         for i in range(1, len(knots)):
+            if times[i] <= times[i - 1]:  # faster than the time elapsed so far can resolve
+                self.status = "step_underflow"
+                return
             h = float(steps.t[i] - steps.t[i - 1])
             end = yield from self._events_inside(Step(self.host, knots[i - 1], knots[i], h))
             self._note(knots[i] if end is None else end)

@@ -32,6 +32,11 @@ def watched(objective: Objective, settings: SmoothSettings) -> str:
     ValueError
         If the definition needs activation cells, or a scale below 1 and it is not.
     """
+    if objective.data is None and settings.alignment != "residual":
+        raise ValueError(
+            "Argument `alignment` must be left out for a loss function, which has no such phase, "
+            f"but is {settings.alignment!r}."
+        )
     if objective.data is None:
         return ""
     if settings.alignment not in DEFINITIONS:

@@ -10,8 +10,9 @@ has been found does not count again.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ DEGREES = (4, 8, 16)
 FIT = 1e-3
 #: The same relative to the largest coefficient, where there is a zero.
 SHARP = 1e-9
+#: Steps are halved so often where no polynomial fits: fast oscillations, kinks, jumps.
+HALVINGS = 6
 #: Values below this part of the largest that the function has had are zero.
 TOUCH = 1e-13
 #: First secant, in parts of the step.
@@ -94,7 +97,7 @@ class UserEvents:
                     "Argument `events` must hold functions g(t, model), but one is of type "
                     f"{type(function).__name__}."
                 )
-        self._direction = [float(getattr(g, "direction", 0.0)) for g in self.functions]
+        self._direction = [_direction(g) for g in self.functions]
         self._left = [_patience(g) for g in self.functions]
         self._side: list[np.ndarray] = []  # signs that components have had last; 0: not yet one
         self._largest: list[np.ndarray] = []
@@ -111,7 +114,7 @@ class UserEvents:
         ValueError
             If a component is not finite, or their number has changed.
         """
-        found = [np.asarray(g(t, model), dtype=np.float64).ravel().copy() for g in self.functions]
+        found = [_numbers(i, g(t, model)) for i, g in enumerate(self.functions)]
         for i, value in enumerate(found):
             if not np.all(np.isfinite(value)):
                 raise ValueError(
@@ -138,11 +141,27 @@ class UserEvents:
         """
         if not self.functions:
             return []
-        samples = _Samples(self.values, evaluate, t0, h, self._last)
-        if not self._side:
-            first = samples.at(0.0)
-            self._side = [np.zeros(len(value), dtype=np.int64) for value in first]
-            self._largest = [np.abs(value) for value in first]
+        if self._last is None:
+            self._last = self.values(t0, evaluate(0.0))
+            self._side = [np.zeros(len(value), dtype=np.int64) for value in self._last]
+            self._largest = [np.abs(value) for value in self._last]
+        return self._within(evaluate, t0, 0.0, h, HALVINGS)
+
+    def _within(
+        self, evaluate: Evaluate, t0: float, start: float, h: float, halvings: int
+    ) -> list[Hit]:
+        """Return the zeros in a part of the step; in its halves where no polynomial fits."""
+        samples = _Samples(self.values, lambda x: evaluate(start + x), t0 + start, h, self._last)
+        if halvings and not all(samples.fits(i, self._largest) for i in range(len(self.functions))):
+            first = self._within(evaluate, t0, start, 0.5 * h, halvings - 1)
+            if first and first[-1].terminal:
+                return first
+            return first + self._within(evaluate, t0, start + 0.5 * h, 0.5 * h, halvings - 1)
+        hits = self._zeros(samples)
+        return [replace(hit, tau=start + hit.tau) for hit in hits]
+
+    def _zeros(self, samples: _Samples) -> list[Hit]:
+        """Return the zeros of the polynomials through the samples."""
         hits = [hit for i in range(len(self.functions)) for hit in self._crossings(i, samples)]
         hits.sort(key=lambda hit: hit.tau)
         self._last = samples.at(1.0)
@@ -196,6 +215,30 @@ class UserEvents:
                 return hit.tau if end.value is None else end.value
 
 
+def _numbers(i: int, value: Any) -> np.ndarray:
+    """Return what a function has returned as a vector of its own."""
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiub":
+            raise TypeError
+        return array.astype(np.float64).ravel()
+    except (TypeError, ValueError):
+        raise TypeError(
+            "Argument `events` must have functions that return real numbers or arrays of them, but "
+            f"function {i} returns {type(value).__name__}."
+        ) from None
+
+
+def _direction(function: Any) -> float:
+    value = getattr(function, "direction", 0.0)
+    if not isinstance(value, Real) or value != value:
+        raise ValueError(
+            "Argument `events` must have functions whose `direction` is a number, but one has "
+            f"{value!r}."
+        )
+    return float(value)
+
+
 def _patience(function: Any) -> int:
     """Return at which crossing a function ends the run; 0 for never."""
     terminal = getattr(function, "terminal", False)
@@ -203,12 +246,13 @@ def _patience(function: Any) -> int:
         return 1 if terminal else 0
     if terminal is None:
         return 0
-    if not (float(terminal) == int(terminal) and terminal >= 0):
+    count = float(terminal) if isinstance(terminal, Real) else -1.0
+    if not (count >= 0.0 and count.is_integer()):
         raise ValueError(
             "Argument `events` must have functions whose `terminal` is True, False or a number "
             f"of crossings, but one has {terminal!r}."
         )
-    return int(terminal)
+    return int(count)
 
 
 class _Samples:
@@ -224,6 +268,7 @@ class _Samples:
     ) -> None:
         self.values, self.evaluate, self.t0, self.h = values, evaluate, t0, h
         self._known = {} if first is None else {0.0: first}
+        self._fine: set[int] = set()
 
     def at(self, x: float) -> list[np.ndarray]:
         """Return the values at the part `x` of the step."""
@@ -243,8 +288,17 @@ class _Samples:
             clear = np.abs(np.sum(np.sign(values), axis=0)) == degree + 1
             distance = np.where(clear, np.min(np.abs(values), axis=0), 0.0)
             if np.all((tail <= FIT * distance) | (tail <= SHARP * np.max(np.abs(c), axis=0))):
+                self._fine.add(i)
                 break
         return c, values
+
+    def fits(self, i: int, largest: list[np.ndarray]) -> bool:
+        """Whether a polynomial fits a function: well, or to the rounding of what it has been."""
+        c, _ = self.fit(i)
+        if i in self._fine:
+            return True
+        tail = np.sum(np.abs(c[-2:]), axis=0)
+        return bool(len(largest)) and bool(np.all(tail <= SHARP * largest[i]))
 
 
 def _first_side(values: np.ndarray, touch: float) -> int:

@@ -166,10 +166,19 @@ def _check_slope(value: float) -> float:
     return slope
 
 
+#: A sharper softplus has derivatives that overflow.
+_LARGEST_BETA = 1e100
+
+
 def _check_beta(value: float) -> float:
     beta = real("beta", value)
     if not 0 < beta < math.inf:
         raise ValueError(f"Argument `beta` must be positive and finite, but is {beta:g}.")
+    if not 1.0 / _LARGEST_BETA <= beta <= _LARGEST_BETA:
+        raise ValueError(
+            f"Argument `beta` must lie between {1.0 / _LARGEST_BETA:g} and {_LARGEST_BETA:g}, so "
+            f"that derivatives do not overflow, but is {beta:g}."
+        )
     return beta
 
 

@@ -237,6 +237,8 @@ def _parameter(leaf: Any) -> np.ndarray:
     if np.issubdtype(leaf.dtype, np.complexfloating):
         raise TypeError("Argument `model` must have real parameters, but some are complex.")
     array = np.array(leaf, dtype=np.float64)
+    if array.size == 0:
+        raise ValueError("Argument `model` must have parameters that are not empty, but one is.")
     if not np.all(np.isfinite(array)):
         raise ValueError("Argument `model` must have finite parameters, but some are not.")
     array.setflags(write=False)

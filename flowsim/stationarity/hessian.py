@@ -171,6 +171,8 @@ def classify(
             return Verdict("interpolation", max(limit, 0.0), nan, "the model fits every label")
     ends = spectrum(functional, parameters, args) if known is None else known
     kind, reason = _second_order(ends)
+    if kind == "local_minimum" and ends.flat and getattr(args, "y", None) is None:
+        kind = "unknown"  # networks have flat directions by their symmetries, others need not
     return Verdict(kind, limit, nan, reason)
 
 
