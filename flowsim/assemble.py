@@ -11,6 +11,7 @@ from flowsim.alignment.phase import alignment_of
 from flowsim.cells import Cells
 from flowsim.data import Dataset
 from flowsim.engines.record import Flow, Record, StateStore, snapshot
+from flowsim.engines.relu import CellFlow
 from flowsim.events import ALIVE, Event, Events
 from flowsim.network import TwoLayerReLU
 from flowsim.plateaus import plateau_indices
@@ -66,7 +67,7 @@ def solution_of_cells(
     return Solution(
         data=data,
         initial=net,
-        settings=settings,
+        settings={**settings, **_work(flow)},
         status=record.status,
         message=message(record.status, settings, final),
         events=Events.from_rows(rows),
@@ -79,6 +80,11 @@ def solution_of_cells(
         audit=_audit(net, data, flow, record, history, final, settings),
         provenance=provenance(),
     )
+
+
+def _work(flow: Flow) -> dict[str, Any]:
+    """Return the work counts of a stepping engine."""
+    return flow.work.summary() if isinstance(flow, CellFlow) else {}
 
 
 def _final(net: TwoLayerReLU, data: Dataset, flow: Flow, record: Record, history: History) -> Final:

@@ -48,7 +48,7 @@ def solution_of_model(
     return Solution(
         data=objective.data,
         initial=model,
-        settings={**settings, **_work(record)},
+        settings={**settings, **record.work.summary()},
         status=record.status,
         message=message(record.status, settings, final),
         events=Events.from_rows(record.rows),
@@ -115,14 +115,6 @@ def _alignment(objective: Objective, settings: dict[str, Any], record: SmoothRec
         code=np.zeros((0, 0), dtype=np.int8),
         _cells=None,
     )
-
-
-def _work(record: SmoothRecord) -> dict[str, Any]:
-    return {
-        "solvers": ", ".join(f"{name} {count}" for name, count in record.work.solvers.items()),
-        "rejected": record.work.rejected,
-        "evaluations": record.work.evaluations,
-    }
 
 
 def _audit(objective: Objective, record: SmoothRecord) -> dict[str, float]:

@@ -108,3 +108,13 @@ def test_an_empty_batch_has_no_runs_and_another_engine_is_refused(nets):
     wrong: Any = Scipy()
     with pytest.raises(TypeError, match="Argument `engine` must be a Diffrax for a batch, but"):
         fs.simulate_batch(nets, DATA, engine=wrong)
+
+
+def test_bad_arguments_of_a_batch_are_named() -> None:
+    data, net = fs.datasets.three_points(), fs.init.balanced(m=2, d=2, scale=1e-2, seed=0)
+    with pytest.raises(TypeError, match="`nets` must be a list"):
+        fs.simulate_batch(net, data)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="'bogus'"):
+        fs.simulate_batch([net], data, bogus=1)
+    with pytest.raises(TypeError, match="`engine` must be a Diffrax"):
+        fs.simulate_batch([net], data, engine=fs.engines.Scipy())  # type: ignore[arg-type]

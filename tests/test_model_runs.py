@@ -326,3 +326,17 @@ def test_a_model_of_one_output_takes_labels_of_either_shape():
     two = fs.simulate(TwoLayer([[0.1]], [[0.1, 0.2]], "tanh"), column, engine=SCIPY, t1=1.0)
     assert one.residual(1.0).shape == (5,)
     assert two.residual(1.0).shape == (5, 1)
+
+
+def test_a_blow_up_in_finite_time_ends_where_time_cannot_resolve_it() -> None:
+    start = np.array([1.0, 2.0])
+    sol = fs.simulate((lambda p: -(p[0] ** 4), start), engine=fs.engines.Scipy())
+    assert sol.status == "step_underflow"
+    # p' = 4 p^3 from 1 reaches infinity at t = 1/8
+    assert abs(sol.t_end - 0.125) < 1e-9
+    assert np.all(np.diff(sol.history.t) > 0.0)
+
+
+def test_a_flat_minimum_of_a_loss_function_is_not_called_one() -> None:
+    sol = fs.simulate((lambda p: p[0] ** 3, np.array([1.0, 2.0])), engine=fs.engines.Scipy())
+    assert sol.final.kind == "unknown"

@@ -125,3 +125,21 @@ def test_bad_functions_are_named():
         find(UserEvents([Watched(lambda t: np.nan)]), [0.0, 1.0])
     with pytest.raises(ValueError, match="same number"):
         find(UserEvents([Watched(lambda t: np.ones(1 + (t > 0.5)))]), [0.0, 1.0])
+
+
+def test_zeros_faster_than_the_steps_are_all_found():
+    events = UserEvents([Watched(lambda t: np.sin(200.0 * t))])
+    hits = events.inside(lambda tau: tau, 0.0, 1.0)
+    assert np.allclose([hit.tau for hit in hits], np.pi / 200.0 * np.arange(1, 64), atol=1e-9)
+
+
+def test_a_jump_is_found_between_the_times_that_it_was_looked_at():
+    events = UserEvents([Watched(lambda t: 1.0 if t > 0.7 else -1.0)])
+    (hit,) = events.inside(lambda tau: tau, 0.0, 1.0)
+    assert abs(hit.tau - 0.7) < 1e-2
+
+
+@pytest.mark.parametrize("value", ["x", 1j, None, [[1.0], [1.0, 2.0]]])
+def test_what_is_no_real_number_is_named(value):
+    with pytest.raises(TypeError, match="function 0 returns"):
+        find(UserEvents([Watched(lambda t: value)]), [0.0, 1.0])

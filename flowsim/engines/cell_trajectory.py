@@ -12,7 +12,7 @@ from flowsim.data import Dataset
 from flowsim.engines.frozen import FrozenProblem
 from flowsim.engines.problem import Advance, drive
 from flowsim.engines.record import Limits, StateStore
-from flowsim.engines.relu import FLOOR, CellFlow, run_cells
+from flowsim.engines.relu import CellFlow, known_rtol, run_cells
 from flowsim.engines.restore import restored
 from flowsim.engines.stretch import Stretch
 from flowsim.network import TwoLayerReLU
@@ -46,7 +46,7 @@ class CellTrajectory:
         self.initial, self.states = initial, states
         self.rtol = float(settings["rtol"])
         slope, output = initial.negative_slope, initial(data.X)
-        self.cells = Cells.of(data, slope, settings["loss"], output, max(self.rtol, FLOOR))
+        self.cells = Cells.of(data, slope, settings["loss"], output, known_rtol(settings))
         self._times = np.ldexp(states.t, self.cells.time_exponent)
         self.frozen = settings["residual"] == "frozen"
         self._row = -1

@@ -152,6 +152,14 @@ class Work:
         self.evaluations += max(steps.evaluations, 0)
         self.solvers[steps.solver] = self.solvers.get(steps.solver, 0) + taken
 
+    def summary(self) -> dict[str, Any]:
+        """Return the counts as a run's settings hold them."""
+        return {
+            "solvers": ", ".join(f"{name} {count}" for name, count in self.solvers.items()),
+            "rejected": self.rejected,
+            "evaluations": self.evaluations,
+        }
+
 
 def drive(driver: Driver, stepper: Stepper) -> Any:
     """Run one driver on one stepper and return what it returns."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time as clock
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -46,10 +47,17 @@ CHUNK = 64
 SHRINK = 3.0
 #: No method's steps in float64 err by less, whatever tolerance is asked for.
 FLOOR = 1e-14
+#: What errors of a run come to, in tolerances of a step, with methods that control them loosely.
+ERRORS = MappingProxyType({"BDF": 32.0, "LSODA": 16.0, "RK23": 8.0})
 #: Terms that cancel in the audit of dL/dt are known to this many ulp of their sum.
 AUDIT_ULP = 256
 #: Squared speeds below this have lost digits to underflow and cannot be audited.
 SMALLEST_SPEED = 1e-280
+
+
+def known_rtol(settings: dict[str, Any]) -> float:
+    """Return what a state of a run is known up to, relative to each neuron: ties follow it."""
+    return max(settings["rtol"] * ERRORS.get(settings["solver"], 1.0), FLOOR)
 
 
 @dataclass(eq=False)

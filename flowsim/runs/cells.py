@@ -17,7 +17,7 @@ from flowsim.engines.frozen import FrozenProblem
 from flowsim.engines.piecewise import Integrator, integrate
 from flowsim.engines.problem import Driver
 from flowsim.engines.record import Flow, Limits, Progress, StateStore
-from flowsim.engines.relu import FLOOR, CellFlow, run_cells
+from flowsim.engines.relu import CellFlow, known_rtol, run_cells
 from flowsim.engines.user_events import UserEvents
 from flowsim.engines.user_watch import UserWatch
 from flowsim.network import TwoLayerReLU
@@ -40,7 +40,7 @@ def prepare_cells(
             "Argument `net` must have finite weights and outputs on the data, but some overflow."
         )
     rtol, frozen = settings["rtol"], settings["residual"] == "frozen"
-    known = rtol if stepper is None else max(rtol, FLOOR)
+    known = rtol if stepper is None else known_rtol(settings)
     cells = Cells.of(data, net.negative_slope, settings["loss"], net(data.X), known)
     state = State.of(net, cells)
     store = StateStore(settings["state_bytes"])
