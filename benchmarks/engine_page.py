@@ -146,7 +146,8 @@ def shown_time(c: dict[str, Any], base: dict[str, Any] | None, i: int, budget: f
         return f"> {two_digits(budget / base['targets'][i]['seconds'])} (timed out)"
     if note:
         return "failed"
-    return f"not reached ({min(run['error'] for run in c['runs']):.0e})"
+    errors = [run["error"] for run in c["runs"] if run["error"] == run["error"]]  # no nan
+    return f"not reached ({min(errors):.0e})"
 
 
 def shown_work(c: dict[str, Any], i: int) -> str:

@@ -13,6 +13,7 @@ from flowsim.engines._vectors import Layout
 from flowsim.engines.hermite import coefficients
 from flowsim.engines.smooth_record import SmoothRecord
 from flowsim.events import Events
+from flowsim.model_trajectory import compiled_loss
 from flowsim.models.objective import Objective
 from flowsim.provenance import provenance
 from flowsim.solution import Final, History, ModelStates, Solution
@@ -126,7 +127,7 @@ def _audit(objective: Objective, record: SmoothRecord) -> dict[str, float]:
         audit["dissipation"] = _imbalance(record) / top
     theta = Layout.of(objective.parameters).unflatten(record.parameters[-1])
     with x64():
-        again = float(objective.loss(theta, objective.args))
+        again = float(compiled_loss(objective.functional, theta, objective.args))
     audit["loss_recomputed"] = abs(again - float(record.loss[-1])) / top
     return {name: float(value) for name, value in audit.items()}
 

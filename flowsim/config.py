@@ -146,7 +146,7 @@ class RunOptions:
 class RunConfig:
     """Integrate the gradient flow of a network and save what happened.
 
-    Writes run.nc, timeline.png and, for data in the plane, directions.png and
+    Writes run.nc, timeline.png and, for ReLU and data in the plane, directions.png and
     function.png, and prints a summary.
     """
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
 from flowsim._jax import x64
@@ -69,10 +71,22 @@ class ModelTrajectory:
         objective = self.objective
         with x64():
             theta = self.layout.unflatten(self.parameters(t))
-            return np.asarray(objective.outputs(theta, objective.args))
+            return np.asarray(_outputs(objective.functional, theta, objective.args))
 
     def loss(self, t: float) -> float:
         """Return the loss."""
+        objective = self.objective
         with x64():
             theta = self.layout.unflatten(self.parameters(t))
-            return float(self.objective.loss(theta, self.objective.args))
+            return float(compiled_loss(objective.functional, theta, objective.args))
+
+
+@partial(jax.jit, static_argnums=0)
+def _outputs(functional: Any, parameters: Any, args: Any) -> Any:
+    return functional.outputs(parameters, args)
+
+
+@partial(jax.jit, static_argnums=0)
+def compiled_loss(functional: Any, parameters: Any, args: Any) -> Any:
+    """Return an objective's loss, compiled once for all models of one functional."""
+    return functional.loss(parameters, args)

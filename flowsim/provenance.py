@@ -27,6 +27,9 @@ def provenance() -> dict[str, str]:
         "command": " ".join(sys.argv),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+    for package in ("jax", "diffrax", "equinox"):
+        if package in sys.modules:  # engines that need them have loaded them
+            out[package] = str(getattr(sys.modules[package], "__version__", ""))
     revision = _git_revision()
     if revision:
         out["git"] = revision

@@ -62,7 +62,8 @@ def simulate(
     engine : Piecewise, Diffrax or Scipy
         Of `flowsim.engines`; by default `Piecewise` for a TwoLayerReLU, else `Diffrax`.
     events : sequence of functions ``g(t, model)``
-        As in `scipy.integrate.solve_ivp`: a number or an array, whose zeros are recorded as
+        As in `scipy.integrate.solve_ivp`, with what `Solution.network` returns for the model: a
+        number or an array, whose zeros are recorded as
         "user" events (neuron = index of the function, sample = index of the component, before
         and after = signs); attributes ``direction`` and ``terminal``. A zero at the start is
         none, since a run may go on from where an event has ended another.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from run_comparison import compare_runs
-from support import Reference, pattern_rows
+from support import Reference, pattern_rows, pythagorean, scaled_times
 
 import flowsim as fs
 from flowsim.engines import Diffrax, Piecewise, Scipy
@@ -93,12 +93,24 @@ def test_frozen_neurons_grow_beyond_the_float_range():
 
 
 def test_a_shrinking_neuron_keeps_its_direction_over_hundreds_of_decay_times(engine):
-    """Off the cone a^2 = ||w||^2 by one rounding it would be far away after 20 decay times."""
-    data, net = fs.Dataset([[1.0]], [-1.0]), fs.TwoLayerReLU([2.0**-10], [[2.0**-10]])
-    run = fs.simulate(net, data, residual="frozen", t1=300.0, engine=engine)
-    assert run.final.network.direction[0] == pytest.approx([0.5**0.5] * 2, rel=1e-14)
-    assert run.final.network.log_norm[0] - net.log_norm[0] == pytest.approx(-300.0, rel=1e-10)
+    """It slides on x_2 and decays as e^{-0.4 t}; errors off a^2 = ||w||^2 grow as e^{0.8 t}."""
+    data, size = fs.Dataset([[1, 0], [-3, 4]], [-1, -1]), 2.0**-12
+    net = fs.TwoLayerReLU([5 * size], [[4 * size, 3 * size]])
+    run = fs.simulate(net, data, residual="frozen", t1=500.0, engine=engine)
+    exact = np.array([5.0, 4.0, 3.0]) / np.sqrt(50.0)
+    np.testing.assert_allclose(run.final.network.direction[0], exact, rtol=0, atol=1e-14)
+    assert run.final.network.log_norm[0] - net.log_norm[0] == pytest.approx(-200.0, rel=1e-10)
     assert len(run.events) == 0
+
+
+def test_neurons_keep_their_constants_at_any_tolerance(engine):
+    """a^2 - ||w||^2 = 0 exactly at the start, and at all stored states, relative to a^2."""
+    run = fs.simulate(pythagorean(6, 2, 1e-3, seed=1), DATA, rtol=1e-6, engine=engine)
+    for t in scaled_times(run, 80):
+        direction = run.network(t).direction
+        gap = direction[:, 0] ** 2 - np.sum(direction[:, 1:] ** 2, axis=1)
+        assert np.max(np.abs(gap)) < 1e-14
+    assert run.audit["invariant_drift"] < 1e-14
 
 
 # -- dense output and files ----------------------------------------------------------------------
@@ -119,9 +131,10 @@ def test_dense_output_meets_the_states_of_the_steps(engine):
     run = fs.simulate(NET, DATA, engine=engine)
     np.testing.assert_allclose(run.loss(run.history.t), run.history.loss, rtol=1e-10)
     np.testing.assert_array_equal(run.network(0.0).W, NET.W)
-    for name in ("a", "W"):
-        last, final = getattr(run.network(run.t_end), name), getattr(run.final.network, name)
-        np.testing.assert_array_equal(last, final)
+    for sol in (run, fs.simulate(NET, DATA, t1=16.0, engine=engine)):
+        last, final = sol.network(sol.t_end), sol.final.network
+        np.testing.assert_array_equal(last.a, final.a)
+        np.testing.assert_array_equal(last.W, final.W)
 
 
 def test_thinned_states_are_integrated_again_from_the_state_before(engine):

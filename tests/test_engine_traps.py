@@ -77,18 +77,18 @@ def test_a_start_exactly_on_a_hyperplane_is_no_event(engine):
 
 
 def test_a_run_that_goes_on_from_an_event_does_not_fire_it_again():
-    """Only an end of slides may come once more, at once: rounding decides on which side it is."""
+    """Only an end of slides may come once more, when it has clearly passed: it is a tie here."""
     reference, engine = Reference("precise_slides"), Scipy("DOP853")
     sol = reference.run(engine=engine)
     rows = pattern_rows(sol)
     for t, *_ in rows[::4]:
         later = simulate(sol.network(t), reference.data, t1=reference.t1 - t, engine=engine)
         found = pattern_rows(later)
-        at_once = [row for row in found if row[0] < 1e-9]
+        at_once = [row for row in found if row[0] < 1e-6]
         assert all(before == 0 for *_, before, _ in at_once)
-        rest, expected = found[len(at_once) :], [row for row in rows if row[0] > t + 1e-9]
+        rest, expected = found[len(at_once) :], [row for row in rows if row[0] > t + 1e-6]
         assert [row[1:] for row in rest] == [row[1:] for row in expected]
-        assert [t + row[0] for row in rest] == pytest.approx([r[0] for r in expected], rel=1e-9)
+        assert [t + row[0] for row in rest] == pytest.approx([r[0] for r in expected], rel=1e-8)
 
 
 def test_every_event_moves_on(engine):
@@ -219,6 +219,16 @@ def test_slides_on_dependent_hyperplanes_end_as_they_do_in_the_piecewise_engine(
     found = simulate(net, data, t1=20.0, engine=engine)
     comparison = compare_runs(expected, found)
     assert comparison.agrees(), comparison
+
+
+@pytest.mark.parametrize("engine", [None, Scipy("DOP853")], ids=["piecewise", "DOP853"])
+@pytest.mark.parametrize("rtol", [1e-3, 1e-4])
+@pytest.mark.parametrize("name", ["precise_double_crossing", "precise_leaky"])
+def test_a_loose_tolerance_makes_no_neuron_hang_on_a_hyperplane(name, rtol, engine):
+    """Velocities below 8 rtol count as ties; what they drive goes on all the same."""
+    sol = Reference(name).run(rtol=rtol, max_steps=300, engine=engine)
+    assert sol.status == "t1"
+    assert sol.steps < 100
 
 
 @pytest.mark.parametrize("rtol", [1e-15, 1e-9])

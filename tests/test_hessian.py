@@ -110,7 +110,8 @@ def test_verdicts_name_the_kind_of_rest_point():
         assert found.kind == "local_minimum"
         assert found.limit_loss == shift
     flat = verdict(quadratic(np.array([0.0, 0.0, 1.0]))[0])
-    assert flat.kind == "local_minimum"
+    # What no symmetry makes flat may go down at a higher order.
+    assert flat.kind == "unknown"
     assert "2 flat direction(s)" in flat.reason
     assert verdict(quadratic(np.zeros(3))[0]).kind == "unknown"
 

@@ -92,7 +92,9 @@ def test_every_tenth_is_reached(tenths):
 
 
 def test_overflow_ends_at_the_last_finite_state():
-    huge = fs.simulate(fs.init.balanced(20, 2, 1e-6, seed=0), fs.Dataset(DATA.X * 1e150, DATA.y))
+    huge = fs.simulate(
+        fs.init.balanced(20, 2, 1e-6, seed=0), fs.Dataset(DATA.X * 1e150, DATA.y), max_steps=2000
+    )
     assert huge.failed
     assert np.all(np.isfinite(huge.final.network.a))
     assert np.all(np.isfinite(huge.final.network.W))

@@ -27,8 +27,9 @@ from flowsim.state import State
 
 #: Up to this dimension there is room for all slides that there can be as soon as there is one.
 FEW = 4
-#: Neurons beyond these norms get a new unit: their squares overflow, or errors have grown.
-SMALL, LARGE = 2.0**-20, 2.0**200
+#: Neurons beyond these norms get a new unit: errors off their constants have grown, or squares
+#: would overflow.
+SMALL, LARGE = 2.0**-6, 2.0**200
 
 
 class FrozenCell(NamedTuple):

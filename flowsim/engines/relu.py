@@ -215,6 +215,7 @@ class _Run:
         """Return the longest time to go on without putting neurons back onto their constants.
 
         Errors off ``a^2 - ||w||^2 = const`` grow as the inverse square of a neuron that shrinks.
+        `FrozenProblem.leaves` sees those that begin to shrink later.
         """
         z = self.flow.state.z
         size = np.sum(z * z, axis=1)
@@ -327,7 +328,7 @@ class _Run:
             if tau <= 0.0:
                 return 0.0, e.z
             z = yield Land(self.problem, e.z, e.cell, tau)
-            value, slope = e.margin(found, z)
+            value, slope = e.excess(found, z)
             if abs(value) <= 0.25 * TOUCH or not slope < 0.0:
                 return tau, z
             better = min(max(tau - value / slope, 0.0), e.h)

@@ -20,13 +20,15 @@ class Found(NamedTuple):
     """An event inside a step, at the time `tau` from its start.
 
     `column` of ``margins`` (``what`` "margin", or "sign" in the last column) or of
-    ``slide_margins`` ("slide").
+    ``slide_margins`` ("slide"). It falls to `level`: 0, or what is clearly on the wrong side
+    where it starts at 0, as `flowsim.engines.piecewise.roots.first_exit` has it.
     """
 
     tau: float
     what: str
     neuron: int
     column: int
+    level: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,17 +93,20 @@ class Stretch:
             c = coefficients(first, last, self.h)
             x = first_exit(c, 1.0, touch, table)
             if x >= 0.0 and (best is None or x * self.h < best.tau):
-                best = Found(x * self.h, what, int(j), int(column))
+                value = float(evaluate(c, x))
+                level = value if abs(first[0]) <= touch and value < -touch else 0.0
+                best = Found(x * self.h, what, int(j), int(column), level)
         return best
 
-    def margin(self, found: Found, z: np.ndarray) -> tuple[float, float]:
-        """Return the margin that `found` is about, and its derivative in time, at a state."""
+    def excess(self, found: Found, z: np.ndarray) -> tuple[float, float]:
+        """Return how far what `found` is about is above its level at a state, and its slope."""
         state = series(z, self.cell, np)
         if found.what == "slide":
             value, slope, _ = slide_margins(state, self.cell, np)
         else:
             value, slope, _ = margins(*state.z, self.cell)
-        return float(value[found.neuron, found.column]), float(slope[found.neuron, found.column])
+        at = found.neuron, found.column
+        return float(value[at]) - found.level, float(slope[at])
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,6 +42,8 @@ class Switching:
         self.cells, self.state, self._residual = cells, state, residual
         self.groups = Groups(cells, len(state.z))
         self._mask = np.empty(len(state.z), dtype=np.bool_)
+        #: Ties are those of rounding alone.
+        self._sharp = replace(cells, rtol=0.0)
         for j in np.flatnonzero(state.fate == ALIVE):
             self.groups.place(int(j), state.code[j], int(state.sign[j]))
 
@@ -52,7 +54,8 @@ class Switching:
         rows: list[Event] = []
         r = self._residual()
         for j in np.flatnonzero((state.fate == ALIVE) & ~np.all(state.code, axis=1)):
-            rows += [row for row in self._reselect(int(j), r, time) if row.kind != "pattern"]
+            found = self._reselect(int(j), self.cells, r, time)
+            rows += [row for row in found if row.kind != "pattern"]
         off = self.cells.slope == 0.0 and (state.fate == ALIVE)
         for j in np.flatnonzero(off):
             if not np.any(self.cells.coefficients(state.code[j])) and np.all(state.code[j]):
@@ -107,6 +110,7 @@ class Switching:
         """Move neurons to their new cells after a step that `cause` ended; return rows."""
         state = self.state
         rows: list[Event] = []
+        cells = self.cells
         if cause.what == "slide":
             for j in cause.neurons:
                 rows += self._leave_slide(j, cause.plane, cause.side, time)
@@ -121,6 +125,10 @@ class Switching:
                 forced.append(j)
         elif cause.what == "margin":
             j = int(cause.neurons[0])
+            if state.fresh[j, cause.plane]:
+                # Decided here before, and off again: a velocity drives it that loose tolerances
+                # cannot tell from zero.
+                cells = self._sharp
             state.fresh[j, cause.plane] = False
             forced.append(j)
         elif cause.selection is not None:
@@ -135,12 +143,14 @@ class Switching:
             r = self._residual()
             for j in hit:
                 plane = cause.plane if cause.what == "margin" and j == forced[0] else -1
-                rows += self._reselect(int(j), r, time, plane)
+                rows += self._reselect(int(j), cells, r, time, plane)
         return rows
 
-    def _reselect(self, j: int, r: np.ndarray, time: float, plane: int = -1) -> list[Event]:
+    def _reselect(
+        self, j: int, cells: Cells, r: np.ndarray, time: float, plane: int = -1
+    ) -> list[Event]:
         """Select neuron j's cell anew from the hyperplanes that it lies on."""
-        state, cells = self.state, self.cells
+        state = self.state
         w = state.z[j, 1:]
         before = state.code[j].copy()
         at_origin = bool(np.linalg.norm(w) <= TOUCH)

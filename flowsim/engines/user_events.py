@@ -219,7 +219,7 @@ def _numbers(i: int, value: Any) -> np.ndarray:
     """Return what a function has returned as a vector of its own."""
     try:
         array = np.asarray(value)
-        if array.dtype.kind not in "fiub":
+        if array.dtype.kind not in "fiu":  # not bools: they jump, and have no zero
             raise TypeError
         return array.astype(np.float64).ravel()
     except (TypeError, ValueError):

@@ -15,6 +15,8 @@ import numpy as np
 
 from flowsim._arguments import real, whole
 from flowsim._jax import x64
+from flowsim.data import Dataset
+from flowsim.network import loss_factor
 
 #: A read-only NumPy array in a model as built, a JAX array while it is traced.
 Leaf = Any
@@ -55,7 +57,26 @@ class Model(eqx.Module):
         if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves((self, x))):
             return self.forward(_inputs(jnp.asarray(x), self.d))
         with x64():
-            return np.asarray(self.forward(_inputs(np.asarray(x, np.float64), self.d)))[()]
+            return np.asarray(_forward(self, _inputs(np.asarray(x, np.float64), self.d)))[()]
+
+    def residual(self, data: Dataset) -> np.ndarray:
+        """Return ``r_k = y_k − h(x_k)``, of the shape of the labels."""
+        return data.y - self(data.X).reshape(data.y.shape)
+
+    def loss(self, data: Dataset, loss: str = "half_mean") -> float:
+        """Return ``(1/2n) Σ_k ‖r_k‖²`` ("half_mean") or ``(1/n) Σ_k ‖r_k‖²`` ("mean").
+
+        Raises
+        ------
+        ValueError
+            If `loss` is neither, or the labels have another shape than the outputs.
+        """
+        return float(loss_factor(loss) * np.sum(self.residual(data) ** 2) / data.n)
+
+
+@eqx.filter_jit
+def _forward(model: Model, x: Any) -> Any:
+    return model.forward(x)
 
 
 def _inputs(x: Any, d: int) -> Any:
