@@ -80,6 +80,7 @@ def simulate(
         ``max_k |y_k| ||x_k||`` and the residual is at the least-squares residual of
         the occupied cells. Of other models: when the rate ``||theta'||/||theta||`` is below
         this times its largest value so far, and the Hessian confirms it. 0 switches this off.
+        With Diffrax and Scipy at least 8 rtol, since errors keep the rates above that.
     alignment : {"residual", "growth", "theory"}
         What ends the early alignment phase: ``||r - y||`` first reaches `alignment_threshold`
         times ``||y||``; some neuron has grown by the factor λ^(-epsilon); or the theory's

@@ -11,6 +11,10 @@ from flowsim.engines.user_events import UserEvents
 from flowsim.network import TwoLayerReLU
 from flowsim.runs.run import Run
 
+#: Errors of a step keep the rates of explicit methods, at the limit of their stability, above
+#: one to three times the tolerance.
+RESOLVED = 8.0
+
 
 def prepare(
     net: Any,
@@ -33,6 +37,7 @@ def prepare(
         from flowsim.runs.cells import prepare_cells
 
         settings = {**_engine_settings(engine or Piecewise()), **settings, **_own_rtol(engine)}
+        settings |= {} if stepper is None else _rest(settings)
         return prepare_cells(net, data, settings, stepper, user, report)
     if isinstance(engine, Piecewise):
         raise TypeError(
@@ -47,6 +52,7 @@ def prepare(
 
         engine, stepper = Diffrax(), _stepper(Diffrax())
     settings = {**_engine_settings(engine), **settings, **_own_rtol(engine)}
+    settings |= _rest(settings)
     assert stepper is not None
     return prepare_model(net, data, settings, stepper, user, report)
 
@@ -103,3 +109,9 @@ def _engine_settings(engine: Any) -> dict[str, str]:
 def _own_rtol(engine: Any) -> dict[str, float]:
     own = getattr(engine, "rtol", None)
     return {} if own is None else {"rtol": float(own)}
+
+
+def _rest(settings: dict[str, Any]) -> dict[str, float]:
+    """Return the rest tolerance that the steps' errors allow: rates do not fall below those."""
+    asked = settings["stationary_rtol"]
+    return {"stationary_rtol": max(asked, RESOLVED * settings["rtol"]) if asked > 0.0 else 0.0}

@@ -100,7 +100,7 @@ def at_rest(state: Snapshot, tolerance: float) -> bool:
         return False
     limit = least_squares_residual(cells.y, feature_range(cells, state.code[counted]))
     size = np.linalg.norm(cells.y) or np.sqrt(cells.n)  # zero labels: the initial output
-    return bool(np.linalg.norm(state.r - limit) <= RESIDUAL * size)
+    return bool(np.linalg.norm(state.r - limit) <= max(RESIDUAL, tolerance) * size)
 
 
 def classify(state: Snapshot, *, stationary: bool) -> Verdict:
