@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 import flowsim as fs
 from flowsim import plot, report
 from flowsim.plot import style
+from flowsim.solution import States
 
 TIMES = "time t of the gradient flow (logarithmic)"
 
@@ -239,9 +240,11 @@ def test_directions_are_coloured_by_the_sign_of_a(three_points: fs.Solution) -> 
         if isinstance(group, LineCollection):
             color = to_hex(tuple(np.asarray(group.get_colors())[0, :3].tolist()))
             counts[color.upper()] = len(group.get_paths())
-    alive = three_points.states.fate[0] == 0
+    states = three_points.states
+    assert isinstance(states, States)
+    alive = states.fate[0] == 0
     for sign, color in ((1, style.BLUE), (-1, style.VERMILION)):
-        number = np.sum(alive & (three_points.states.sign[0] == sign))
+        number = np.sum(alive & (states.sign[0] == sign))
         assert counts[color] == number
 
 
