@@ -244,6 +244,7 @@ class _Run:
             found = e.first_event() if steps.left and i == last else None
             ended = yield from self._take(e, found, steps, i, slides_depend)
             if ended:
+                flow.settle()  # a rest inside the answer ends it as its end would
                 return
         if steps.failure:
             self.record.status = steps.failure
