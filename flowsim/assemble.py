@@ -10,8 +10,8 @@ from flowsim.alignment.flow import AlignmentFlow
 from flowsim.alignment.phase import alignment_of
 from flowsim.cells import Cells
 from flowsim.data import Dataset
+from flowsim.engines.cell_flow import CellFlow
 from flowsim.engines.record import Flow, Record, StateStore, snapshot
-from flowsim.engines.relu import CellFlow
 from flowsim.events import ALIVE, Event, Events
 from flowsim.network import TwoLayerReLU
 from flowsim.plateaus import plateau_indices

@@ -68,10 +68,10 @@ def _pairs() -> list[tuple[str, str]]:
     """Return which systems run on which engines besides DOP853, which runs all: by their cost."""
     some = {
         "LSODA": ["xor", "precise_slides", "precise_two_slides", "1"],
-        "Radau": ["one_sample", "precise_double_crossing"],
-        "auto": ["three_points", "five_points", "xor", *map(str, RANDOM)],
-        "Tsit5": ["orthogonal_pair", "precise_slides", *map(str, RANDOM)],
-        "Kvaerno5": ["symmetric_linear", "precise_crossings", "0", "8"],
+        "Radau": ["precise_double_crossing"],
+        "auto": ["three_points", "five_points", *map(str, RANDOM)],
+        "Tsit5": ["precise_slides", *map(str, RANDOM)],
+        "Kvaerno5": ["symmetric_linear", "precise_crossings", "0"],
     }
     everything = [*NAMED, *TABLES, *PRECISE, *map(str, RANDOM)]
     return [(name, "DOP853") for name in everything] + [
@@ -133,9 +133,8 @@ def test_three_points_end_at_the_spurious_minimum(engine: str) -> None:
     assert loss_is(final.loss, 256 / 2925, system("three_points").data.y)
 
 
-@pytest.mark.parametrize("engine", ["DOP853", "Tsit5"])
-def test_the_orthogonal_pair_ends_in_two_ramps(engine: str) -> None:
-    sol = run("orthogonal_pair", engine)
+def test_the_orthogonal_pair_ends_in_two_ramps() -> None:
+    sol = run("orthogonal_pair", "DOP853")
     x = np.linspace(-0.5, 2.0, 26)
     limit = np.maximum(0.4 * x + 0.2, 0) - np.maximum(-0.4 * x + 0.8, 0)
     assert forward(sol.final.network, np.c_[x, np.ones_like(x)]) == pytest.approx(limit, abs=4e-6)
@@ -158,7 +157,7 @@ def test_half_spaces_end_at_their_two_least_squares_fits() -> None:
     assert loss_is(final.loss, 0.5 * sum(halves) / len(y), y)
 
 
-@pytest.mark.parametrize("engine", ["DOP853", "auto", "LSODA"])
+@pytest.mark.parametrize("engine", ["DOP853", "LSODA"])
 def test_xor_is_learnt_but_for_groups_that_no_neuron_serves(engine: str) -> None:
     sol = run("xor", engine)
     assert sol.final.kind == "interpolation"
@@ -167,9 +166,8 @@ def test_xor_is_learnt_but_for_groups_that_no_neuron_serves(engine: str) -> None
     assert forward(sol.final.network, points) == pytest.approx(limit, abs=1e-4)
 
 
-@pytest.mark.parametrize("engine", ["DOP853", "Radau"])
-def test_one_sample_follows_the_logistic_law(engine: str) -> None:
-    sol = run("one_sample", engine)
+def test_one_sample_follows_the_logistic_law() -> None:
+    sol = run("one_sample", "DOP853")
     for t in np.linspace(0.0, 1.0, 21):
         net, exact = sol.network(t), 0.4 / (1 + (0.4 / 2.5e-5 - 1) * math.exp(-20 * t))
         assert net.a[0] * np.linalg.norm(net.W[0]) == pytest.approx(exact, rel=1e-10)

@@ -13,11 +13,12 @@ import flowsim as fs
 from flowsim._jax import x64
 from flowsim.alignment.end import EndRule
 from flowsim.cells import Cells
+from flowsim.engines.cell_flow import CellFlow
 from flowsim.engines.diffrax import Diffrax, DiffraxStepper
 from flowsim.engines.frozen import FrozenProblem
 from flowsim.engines.problem import Advance, Knot, Land, Steps, drive
 from flowsim.engines.record import Limits, StateStore
-from flowsim.engines.relu import CellFlow, run_cells
+from flowsim.engines.relu import run_cells
 from flowsim.state import State
 
 ORDERS = {

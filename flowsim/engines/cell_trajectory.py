@@ -9,10 +9,11 @@ import numpy as np
 from flowsim.alignment.end import EndRule
 from flowsim.cells import Cells
 from flowsim.data import Dataset
+from flowsim.engines.cell_flow import CellFlow
 from flowsim.engines.frozen import FrozenProblem
 from flowsim.engines.problem import Advance, drive
 from flowsim.engines.record import Limits, StateStore
-from flowsim.engines.relu import CellFlow, known_rtol, run_cells
+from flowsim.engines.relu import known_rtol, run_cells
 from flowsim.engines.restore import restored
 from flowsim.engines.stretch import Stretch
 from flowsim.network import TwoLayerReLU

@@ -13,11 +13,12 @@ from flowsim.alignment.phase import end_rule
 from flowsim.assemble import solution_of_cells
 from flowsim.cells import Cells
 from flowsim.data import Dataset
+from flowsim.engines.cell_flow import CellFlow
 from flowsim.engines.frozen import FrozenProblem
 from flowsim.engines.piecewise import Integrator, integrate
 from flowsim.engines.problem import Driver
 from flowsim.engines.record import Flow, Limits, Progress, StateStore
-from flowsim.engines.relu import CellFlow, known_rtol, run_cells
+from flowsim.engines.relu import known_rtol, run_cells
 from flowsim.engines.user_events import UserEvents
 from flowsim.engines.user_watch import UserWatch
 from flowsim.network import TwoLayerReLU
