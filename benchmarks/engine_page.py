@@ -14,15 +14,14 @@ PEERS = ("numpy", "scipy", "jax", "diffrax", "scikit-sundae", "torch", "torchdif
 
 INTRODUCTION = """# Benchmarks of the engines
 
-`make bench` writes this page. Each solver runs at tolerances from {loose:g} to {tight:g} (flowsim's
-engines can stall where neurons slide at looser ones) until its error is below {smallest:g}. The
-error is the largest error of a unit (a neuron, a coordinate; in the perceptron a row of a matrix)
-relative to its norm at t1, against a reference. What is shown is time and work *at equal achieved
-error*, interpolated in logarithms between a solver's runs; where even the loosest tolerance is more
-accurate, that run's. Times are wall times on {cores} cores, the shortest of up to three calls, as
-ratios to the fastest of flowsim's engines at that error: below 1 is faster than flowsim.
-Compilation is apart: the first call minus the shortest later one. A run has {budget:g} s, then it
-is "timed out"; "not reached" has the smallest error of all tolerances.
+`make bench` writes this page. Each solver runs at tolerances from {loose:g} to {tight:g} until its
+error is below {smallest:g}. The error is the largest error of a unit (a neuron, a coordinate; in
+the perceptron a row of a matrix) relative to its norm at t1, against a reference. What is shown is
+time and work *at equal achieved error*, interpolated in logarithms between a solver's runs; where
+even the loosest tolerance is more accurate, that run's. Times are wall times on {cores} cores, the
+shortest of up to three calls, as ratios to the fastest of flowsim's engines at that error: below 1
+is faster than flowsim. Compilation is apart: the first call minus the shortest later one. A run has
+{budget:g} s, then it is "timed out"; "not reached" has the smallest error of all tolerances.
 
 flowsim's times are those of `simulate(..., stationary_rtol=0)`, which besides the end state gives
 the history, events, dense output and an audit. The others compute the end state only, and get what
