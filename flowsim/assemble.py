@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from flowsim.cells import Cells
 from flowsim.data import Dataset
 from flowsim.engines.cell_flow import CellFlow
 from flowsim.engines.record import Flow, Record, StateStore, snapshot
-from flowsim.events import ALIVE, Event, Events
+from flowsim.events import ALIVE, Event, EventLog
 from flowsim.network import TwoLayerReLU
 from flowsim.plateaus import plateau_indices
 from flowsim.provenance import provenance
@@ -55,14 +56,12 @@ def solution_of_cells(
         rate=np.ldexp(record.rate, cells.time_exponent),
         alive=np.array(record.alive, dtype=np.int64),
     )
-    rows = [
-        Event(float(to_time(e.t)), e.kind, e.neuron, e.sample, e.before, e.after)
-        for e in record.rows
-    ]
+    log, table = EventLog(), record.rows.table()
+    log.extend(replace(table, t=to_time(table.t)))
     if settings["residual"] == "full":
-        rows += [Event(float(history.t[i]), "plateau") for i in plateau_indices(history.speed)]
+        log += [Event(float(history.t[i]), "plateau") for i in plateau_indices(history.speed)]
     if record.status == "stationary":
-        rows.append(Event(float(history.t[-1]), "stationary"))
+        log.append(Event(float(history.t[-1]), "stationary"))
     final = _final(net, data, flow, record, history)
     return Solution(
         data=data,
@@ -70,7 +69,7 @@ def solution_of_cells(
         settings={**settings, **_work(flow)},
         status=record.status,
         message=message(record.status, settings, final),
-        events=Events.from_rows(rows),
+        events=log.table(),
         history=history,
         states=_states(store, cells),
         alignment=alignment_of(

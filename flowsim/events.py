@@ -95,8 +95,11 @@ class Events:
 
     def where(self, kind: str) -> Events:
         """Return the events of one kind."""
-        mask = self.kind_code == kind_code(kind)
-        return Events(**{field.name: getattr(self, field.name)[mask] for field in fields(self)})
+        return self.select(self.kind_code == kind_code(kind))
+
+    def select(self, rows: np.ndarray) -> Events:
+        """Return the events of a mask, or of indices."""
+        return Events(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
     def __len__(self) -> int:
         return len(self.t)
@@ -105,3 +108,55 @@ class Events:
         counts = np.bincount(self.kind_code, minlength=len(EVENT_KINDS))
         parts = [f"{EVENT_KINDS[i]}={c}" for i, c in enumerate(counts) if c]
         return f"Events({len(self)}: {', '.join(parts)})" if parts else "Events(0)"
+
+
+class EventLog:
+    """The events of a run that goes on: single rows and whole tables, in any order of time."""
+
+    def __init__(self) -> None:
+        self._tables: list[Events] = []
+        self._rows: list[Event] = []
+
+    def append(self, row: Event) -> None:
+        """Add one event."""
+        self._rows.append(row)
+
+    def extend(self, rows: Events | Iterable[Event]) -> None:
+        """Add a table, or single events."""
+        if isinstance(rows, Events):
+            self._close()
+            self._tables.append(rows)
+        else:
+            self._rows += rows
+
+    def __iadd__(self, rows: Iterable[Event]) -> EventLog:
+        self.extend(rows)
+        return self
+
+    def __len__(self) -> int:
+        return sum(len(table) for table in self._tables) + len(self._rows)
+
+    def until(self, t: float) -> None:
+        """Forget what is later than `t`."""
+        table = self.table()
+        self._tables, self._rows = [table.select(table.t <= t)], []
+
+    def table(self) -> Events:
+        """Return all events by time; those of one time in the order in which they came."""
+        self._close()
+        columns = (
+            {
+                item.name: np.concatenate([getattr(table, item.name) for table in self._tables])
+                for item in fields(Events)
+            }
+            if self._tables
+            else vars(Events.from_rows([]))
+        )
+        order = np.argsort(columns["t"], kind="stable")
+        return Events(**{name: column[order] for name, column in columns.items()})
+
+    def _close(self) -> None:
+        """Make a table of the single rows."""
+        if self._rows:
+            self._tables.append(Events.from_rows(self._rows))
+            self._rows = []

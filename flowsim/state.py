@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -64,6 +64,19 @@ class State:
     def copy(self) -> State:
         """Return an independent copy."""
         return State(**{f.name: getattr(self, f.name).copy() for f in fields(self)})
+
+    def moving(self) -> State:
+        """Return a state whose neurons can be moved, while it shares cells and constants."""
+        return replace(
+            self, z=self.z.copy(), exponent=self.exponent.copy(), sign=self.sign.copy(),
+            fate=self.fate.copy(),
+        )  # fmt: skip
+
+    def adopt(self, moved: State) -> None:
+        """Take the neurons of a state that `moving` has made of this one."""
+        self.z, self.exponent, self.sign, self.fate = (
+            moved.z, moved.exponent, moved.sign, moved.fate,
+        )  # fmt: skip
 
     def settle(self) -> float:
         """Put every neuron back onto ``a^2 - ||w||^2 = const``, its norm into [1/2, 2).

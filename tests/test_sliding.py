@@ -9,6 +9,7 @@ import pytest
 from support import Reference, balanced_neuron, codes, loss_is, neuron, pattern_rows, simulate
 
 import flowsim as fs
+from flowsim.engines import Piecewise
 
 
 @pytest.fixture(scope="module")
@@ -155,15 +156,18 @@ def test_a_start_on_a_repulsive_hyperplane_is_reported_as_ambiguous():
     assert abs(sol.network(0.5).W[0, 0]) > 0.05
 
 
-def test_a_double_crossing_within_one_step_is_found():
+@pytest.mark.parametrize("every_event", [False, True])
+def test_a_double_crossing_within_one_step_is_found(every_event):
     """Neuron 2 turns back 1e-5 rad behind a hyperplane: on and off within 0.025, and a step of
     the smooth motion is longer than that."""
     reference = Reference("precise_double_crossing")
-    sol = reference.run()
+    sol = reference.run(engine=Piecewise(every_event=every_event))
     expected = [e for e in reference.events if e[1:3] == (2, 6)]
     found = [row for row in pattern_rows(sol) if row[1:3] == (2, 6)]
     assert [row[1:] for row in found] == [(2, 6, -1, 1), (2, 6, 1, -1)]
     assert [row[0] for row in found] == pytest.approx([e[0] for e in expected], rel=1e-9)
+    if not every_event:
+        return
     before = sol.history.t[sol.history.t < found[0][0]][-1]
     after = sol.history.t[sol.history.t > found[1][0]][0]
     between = (sol.history.t > before) & (sol.history.t < after)

@@ -28,7 +28,7 @@ class Stretch(Protocol):
 class MovingFlow(Flow, Protocol):
     """A flow that can be looked at inside its present step."""
 
-    def moved(self, e: Any, tau: float) -> State:
+    def moved(self, e: Any, tau: float, /) -> State:
         """Return what the present state will be after `tau`."""
         ...
 

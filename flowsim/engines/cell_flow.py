@@ -40,7 +40,7 @@ class CellFlow:
             return self.cells.y.copy()
         groups, state = self.switching.groups, self.state
         live = np.flatnonzero(groups.slot >= 0)
-        u = groups.coef[groups.slot[live]] * (state.z[live, 1:] @ self.cells.X.T)
+        u = groups.coefficients(groups.slot[live]) * (state.z[live, 1:] @ self.cells.X.T)
         return self.cells.y - (state.mass[live] * state.z[live, 0]) @ u
 
     def moved(self, e: Stretch | Split, tau: float) -> State:

@@ -65,7 +65,7 @@ class FrozenCell(NamedTuple):
             X=cells.X,
             y=cells.y,
             weight=np.float64(cells.weight),
-            coef=groups.coef[slot] * alive[:, None],
+            coef=groups.coefficients(slot) * alive[:, None],
             slides=slides,
             mass=mass,
             alive=alive.astype(np.float64),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from flowsim.cells import Cells, multiplier_map, projector
+from flowsim.events import ALIVE
 
 
 class Groups:
@@ -21,6 +22,7 @@ class Groups:
         self._slot_of: dict[bytes, int] = {}
         self._key_of: list[bytes] = []
         self._free: list[int] = []
+        self._ordered: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         self._allocate(max(8, min(2 * m, 64)))
         #: Slots whose slides are linearly dependent; their end is watched step by step.
         self.dependent: set[int] = set()
@@ -35,27 +37,50 @@ class Groups:
                 new[: len(old)] = old
             return new
 
-        self.coef = grown("coef", (n,), np.float64)
         self.projected = grown("projected", (), np.bool_)
         self.projector = grown("projector", (d, d), np.float64)
         self.slide_count = grown("slide_count", (), np.int64)
         self.slides = grown("slides", (d,), np.int64)
         self.multipliers = grown("multipliers", (d, d), np.float64)
         self.code = grown("code", (self.cells.n_hyperplanes,), np.int8)
+        #: (slots, n) activation codes of the samples: -1 off, 0 slide, 1 on.
+        self.on = grown("on", (n,), np.int8)
 
-    def place(self, j: int, code: np.ndarray, sign: int) -> None:
-        """Put neuron `j` into the group of its cell, making the group if need be."""
-        self.remove(j)
-        sliding = not np.all(code)
-        key = code.tobytes() + (bytes([sign & 0xFF]) if sliding else b"")
-        slot = self._slot_of.get(key)
-        if slot is None:
-            slot = self._new_slot(key)
-            self._describe(slot, code, sliding)
-        self.slot[j] = slot
-        self.count[slot] += 1
+    def place_all(
+        self, neurons: np.ndarray, codes: np.ndarray, signs: np.ndarray, fates: np.ndarray
+    ) -> None:
+        """Put neurons into the groups of their cells, making these if need be; the dead into none.
 
-    def remove(self, j: int) -> None:
+        codes (m, G), signs and fates (m,) are those of all neurons.
+        """
+        self._ordered = None
+        sliding = ~np.all(codes[neurons], axis=1)
+        made: list[int] = []
+        for j, slides in zip(neurons.tolist(), sliding.tolist(), strict=True):
+            key = codes[j].tobytes() + (bytes([signs[j] & 0xFF]) if slides else b"")
+            here = self.slot[j]
+            if here >= 0 and fates[j] == ALIVE and self._key_of[here] == key:
+                continue
+            self._remove(j)
+            if fates[j] != ALIVE:
+                continue
+            slot = self._slot_of.get(key)
+            if slot is None:
+                slot = self._new_slot(key)
+                self.code[slot] = codes[j]
+                made.append(slot)
+                self.slide_count[slot], self.projected[slot] = 0, slides
+                if slides:
+                    self._describe_slides(slot, codes[j])
+            self.slot[j] = slot
+            self.count[slot] += 1
+        self.on[made] = self.cells.sample_codes(self.code[made])
+
+    def coefficients(self, slots: np.ndarray) -> np.ndarray:
+        """Return the slopes of sigma at the samples, 0 on slides (len(slots), n)."""
+        return self.cells.coefficients(self.code[slots])
+
+    def _remove(self, j: int) -> None:
         """Take neuron `j` out; an empty group's slot is freed."""
         slot = self.slot[j]
         if slot < 0:
@@ -75,18 +100,12 @@ class Groups:
             slot = len(self.count)
             self.count.append(0)
             self._key_of.append(key)
-            if slot >= len(self.coef):
-                self._allocate(2 * len(self.coef))
+            if slot >= len(self.code):
+                self._allocate(2 * len(self.code))
         self._slot_of[key] = slot
         return slot
 
-    def _describe(self, slot: int, code: np.ndarray, sliding: bool) -> None:
-        self.code[slot] = code
-        self.coef[slot] = self.cells.coefficients(code)
-        self.projected[slot] = sliding
-        self.slide_count[slot] = 0
-        if not sliding:
-            return
+    def _describe_slides(self, slot: int, code: np.ndarray) -> None:
         planes = np.flatnonzero(code == 0)
         normals = self.cells.normals[planes]
         self.projector[slot], rank = projector(normals)
@@ -99,12 +118,17 @@ class Groups:
 
     def ordered(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return (active slots, offsets, members): the neurons sorted by group."""
-        moving = np.flatnonzero(self.slot >= 0)
-        slots = self.slot[moving]
-        members = moving[np.argsort(slots, kind="stable")]
-        active, start = np.unique(self.slot[members], return_index=True)
-        return (
-            active.astype(np.int64),
-            np.append(start, len(members)).astype(np.int64),
-            members.astype(np.int64),
-        )
+        if self._ordered is None:
+            moving = np.flatnonzero(self.slot >= 0)
+            slots = self.slot[moving]
+            # A stable sort of small integers is a radix sort, many times faster.
+            small = slots.astype(np.uint16) if len(self.count) < 2**16 else slots
+            members = moving[np.argsort(small, kind="stable")]
+            by_group = self.slot[members]
+            start = np.flatnonzero(np.append(True, by_group[1:] != by_group[:-1])[: len(members)])
+            self._ordered = (
+                by_group[start].astype(np.int64),
+                np.append(start, len(members)).astype(np.int64),
+                members.astype(np.int64),
+            )
+        return self._ordered

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from flowsim.cells import Cells
-from flowsim.events import Event
+from flowsim.events import EventLog
 from flowsim.state import State
 from flowsim.stationarity.classify import Snapshot
 
@@ -88,7 +88,7 @@ class Record:
     speed: list[float] = field(default_factory=list)
     rate: list[float] = field(default_factory=list)
     alive: list[int] = field(default_factory=list)
-    rows: list[Event] = field(default_factory=list)
+    rows: EventLog = field(default_factory=EventLog)
     status: str = ""
     alignment_time: float = float("nan")
     alignment_state: State | None = None
@@ -128,4 +128,4 @@ def return_to_last_state(record: Record, store: StateStore, flow: Flow) -> None:
     flow.state = state.copy()
     for series in (record.time, record.loss, record.speed, record.rate, record.alive):
         del series[step + 1 :]
-    record.rows = [row for row in record.rows if row.t <= flow.time]
+    record.rows.until(flow.time)

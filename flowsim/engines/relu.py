@@ -81,7 +81,8 @@ class _Run:
     ) -> None:  # fmt: skip
         self.flow, self.problem, self.limits, self.store = flow, problem, limits, store
         self.report, self.user = report, user
-        self.record = Record(rows=flow.switching.start(flow.time))
+        self.record = Record()
+        self.record.rows += flow.switching.start(flow.time)
         self.watch = AlignmentWatch(rule, flow)
         self.began = self.reported = clock.monotonic()
         self.idle = 0

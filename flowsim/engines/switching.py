@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from flowsim.cells import TOUCH, Cells
+from flowsim.cells import TOUCH, Cells, projector
 from flowsim.engines._touching import touching
 from flowsim.engines.groups import Groups
 from flowsim.events import ALIVE, DEAD, ORIGIN, Event
@@ -26,6 +26,93 @@ class Cause:
     selection: Selection | None = None  # already made, where only the far side of tau tells
 
 
+class Rules:
+    """What becomes of one neuron at an event; changes the state alone.
+
+    Parameters
+    ----------
+    cells : Cells
+    """
+
+    def __init__(self, cells: Cells) -> None:
+        self.cells = cells
+        #: Ties are those of rounding alone.
+        self._sharp = replace(cells, rtol=0.0)
+
+    def meet(self, state: State, j: int, plane: int, r: np.ndarray, time: float) -> list[Event]:
+        """Let neuron j go on from hyperplane `plane`, and others that it lies on."""
+        # Decided here before, and off again: a velocity drives it that loose tolerances cannot
+        # tell from zero.
+        cells = self._sharp if state.fresh[j, plane] else self.cells
+        state.fresh[j, plane] = False
+        return self.reselect(state, cells, j, r, time, plane)
+
+    def turn(self, state: State, j: int, r: np.ndarray, time: float) -> list[Event]:
+        """Let a_j pass through zero: what attracted the neuron repels it now."""
+        before = int(state.sign[j])
+        state.sign[j] = -before
+        rows = [Event(time, "sign_change", j, -1, before, -before)]
+        if not np.all(state.code[j]):
+            rows += self.reselect(state, self.cells, j, r, time)
+        return rows
+
+    def leave_slide(self, state: State, j: int, plane: int, side: int, time: float) -> list[Event]:
+        """Let neuron j leave a slide to one side."""
+        before = state.code[j].copy()
+        state.code[j, plane] = side
+        state.fresh[j, plane] = True
+        return self._pattern_rows(j, before, state.code[j], time)
+
+    def reselect(
+        self, state: State, cells: Cells, j: int, r: np.ndarray, time: float, plane: int = -1
+    ) -> list[Event]:
+        """Select neuron j's cell anew from the hyperplanes that it lies on."""
+        w = state.z[j, 1:]
+        before = state.code[j].copy()
+        at_origin = bool(np.linalg.norm(w) <= TOUCH)
+        on = (before == 0) | (np.abs(cells.normals @ w) <= TOUCH) | at_origin
+        if plane >= 0:
+            on[plane] = True
+        if at_origin:
+            w[:] = 0.0
+        touched = np.flatnonzero(on)
+        chosen = select(cells, r, before, touched, float(state.sign[j]), at_origin=at_origin)
+        state.fresh[j, touched] = True
+        stays = plane >= 0 and chosen.fate == ALIVE and chosen.code[plane] == before[plane]
+        if stays and float(cells.normals[plane] @ w) * before[plane] < -TOUCH:
+            # No side drives it; only rounding took it across.
+            w -= float(cells.normals[plane] @ w) * cells.normals[plane]
+        return self.enter(state, j, chosen, time)
+
+    def enter(self, state: State, j: int, chosen: Selection, time: float) -> list[Event]:
+        """Put neuron j into the selected cell, and onto its slides; return what happened."""
+        w = state.z[j, 1:]
+        before = state.code[j].copy()
+        was_origin = not np.any(before)
+        state.fresh[j, (before == 0) & (chosen.code != 0)] = True
+        state.code[j] = chosen.code
+        state.fate[j] = chosen.fate
+        if chosen.fate == ALIVE and not np.all(chosen.code):
+            w[:] = projector(self.cells.normals[chosen.code == 0])[0] @ w
+        rows = self._pattern_rows(j, before, chosen.code, time)
+        if chosen.ambiguous:
+            rows.append(Event(time, "ambiguous", j))
+        if chosen.fate == DEAD:
+            rows.append(Event(time, "death", j))
+        elif chosen.fate == ORIGIN or (not np.any(chosen.code) and not was_origin):
+            rows.append(Event(time, "origin", j))
+        return rows
+
+    def _pattern_rows(
+        self, j: int, before: np.ndarray, after: np.ndarray, time: float
+    ) -> list[Event]:
+        old, new = self.cells.sample_codes(before), self.cells.sample_codes(after)
+        return [
+            Event(time, "pattern", j, int(k), int(old[k]), int(new[k]))
+            for k in np.flatnonzero(old != new)
+        ]
+
+
 class Switching:
     """The cells of all neurons: chosen at the start, and changed by every `Cause`.
 
@@ -40,12 +127,14 @@ class Switching:
 
     def __init__(self, cells: Cells, state: State, residual: Callable[[], np.ndarray]) -> None:
         self.cells, self.state, self._residual = cells, state, residual
+        self.rules = Rules(cells)
         self.groups = Groups(cells, len(state.z))
         self._mask = np.empty(len(state.z), dtype=np.bool_)
-        #: Ties are those of rounding alone.
-        self._sharp = replace(cells, rtol=0.0)
-        for j in np.flatnonzero(state.fate == ALIVE):
-            self.groups.place(int(j), state.code[j], int(state.sign[j]))
+        self.place(np.flatnonzero(state.fate == ALIVE))
+
+    def place(self, neurons: np.ndarray) -> None:
+        """Bring the groups up to date with the cells and fates of some neurons."""
+        self.groups.place_all(neurons, self.state.code, self.state.sign, self.state.fate)
 
     def start(self, time: float) -> list[Event]:
         """Select cells of neurons that start on hyperplanes; report ambiguous ones."""
@@ -54,13 +143,13 @@ class Switching:
         rows: list[Event] = []
         r = self._residual()
         for j in np.flatnonzero((state.fate == ALIVE) & ~np.all(state.code, axis=1)):
-            found = self._reselect(int(j), self.cells, r, time)
+            found = self.rules.reselect(state, self.cells, int(j), r, time)
             rows += [row for row in found if row.kind != "pattern"]
-        off = self.cells.slope == 0.0 and (state.fate == ALIVE)
-        for j in np.flatnonzero(off):
-            if not np.any(self.cells.coefficients(state.code[j])) and np.all(state.code[j]):
-                state.fate[j] = DEAD
-                self.groups.remove(int(j))
+        if self.cells.slope == 0.0:
+            inside = np.flatnonzero((state.fate == ALIVE) & np.all(state.code, axis=1))
+            on = np.any(self.cells.sample_codes(state.code[inside]) > 0, axis=1)
+            state.fate[inside[~on]] = DEAD
+        self.place(np.arange(len(state.z)))
         return rows
 
     def _settle_signs(self) -> None:
@@ -69,7 +158,6 @@ class Switching:
         for j in np.flatnonzero((state.z[:, 0] == 0.0) & (state.fate == ALIVE)):
             growth = state.z[j, 1:] @ self.cells.field(r, state.code[j])
             state.sign[j] = -1 if growth < 0.0 else 1
-            self.groups.place(int(j), state.code[j], int(state.sign[j]))
 
     def dependent_end(
         self,
@@ -108,103 +196,26 @@ class Switching:
 
     def switch(self, cause: Cause, time: float) -> list[Event]:
         """Move neurons to their new cells after a step that `cause` ended; return rows."""
-        state = self.state
+        state, rules = self.state, self.rules
         rows: list[Event] = []
-        cells = self.cells
+        first = int(cause.neurons[0])
         if cause.what == "slide":
             for j in cause.neurons:
-                rows += self._leave_slide(j, cause.plane, cause.side, time)
-        forced: list[int] = []
-        if cause.what == "sign":
-            j = int(cause.neurons[0])
-            before = int(state.sign[j])
-            state.sign[j] = -before
-            rows.append(Event(time, "sign_change", j, -1, before, -before))
-            self.groups.place(j, state.code[j], -before)
-            if not np.all(state.code[j]):
-                forced.append(j)
+                rows += rules.leave_slide(state, int(j), cause.plane, cause.side, time)
+        elif cause.what == "sign":
+            rows += rules.turn(state, first, self._residual(), time)
         elif cause.what == "margin":
-            j = int(cause.neurons[0])
-            if state.fresh[j, cause.plane]:
-                # Decided here before, and off again: a velocity drives it that loose tolerances
-                # cannot tell from zero.
-                cells = self._sharp
-            state.fresh[j, cause.plane] = False
-            forced.append(j)
+            rows += rules.meet(state, first, cause.plane, self._residual(), time)
         elif cause.selection is not None:
             for j in cause.neurons:
-                rows += self._enter(int(j), cause.selection, time)
+                rows += rules.enter(state, int(j), cause.selection, time)
         touching(
             self.cells.normals, state.code, state.fate, state.fresh, state.z, TOUCH, self._mask
         )
-        self._mask[forced] = True
         hit = np.flatnonzero(self._mask)
         if len(hit):
             r = self._residual()
             for j in hit:
-                plane = cause.plane if cause.what == "margin" and j == forced[0] else -1
-                rows += self._reselect(int(j), cells, r, time, plane)
+                rows += rules.reselect(state, self.cells, int(j), r, time)
+        self.place(np.append(cause.neurons, hit))
         return rows
-
-    def _reselect(
-        self, j: int, cells: Cells, r: np.ndarray, time: float, plane: int = -1
-    ) -> list[Event]:
-        """Select neuron j's cell anew from the hyperplanes that it lies on."""
-        state = self.state
-        w = state.z[j, 1:]
-        before = state.code[j].copy()
-        at_origin = bool(np.linalg.norm(w) <= TOUCH)
-        on = (before == 0) | (np.abs(cells.normals @ w) <= TOUCH) | at_origin
-        if plane >= 0:
-            on[plane] = True
-        if at_origin:
-            w[:] = 0.0
-        touched = np.flatnonzero(on)
-        chosen = select(cells, r, before, touched, float(state.sign[j]), at_origin=at_origin)
-        state.fresh[j, touched] = True
-        stays = plane >= 0 and chosen.fate == ALIVE and chosen.code[plane] == before[plane]
-        if stays and float(cells.normals[plane] @ w) * before[plane] < -TOUCH:
-            # No side drives it; only rounding took it across.
-            w -= float(cells.normals[plane] @ w) * cells.normals[plane]
-        return self._enter(j, chosen, time)
-
-    def _enter(self, j: int, chosen: Selection, time: float) -> list[Event]:
-        """Put neuron j into the selected cell; return what happened."""
-        state = self.state
-        w = state.z[j, 1:]
-        before = state.code[j].copy()
-        was_origin = not np.any(before)
-        state.fresh[j, (before == 0) & (chosen.code != 0)] = True
-        state.code[j] = chosen.code
-        state.fate[j] = chosen.fate
-        if chosen.fate == ALIVE:
-            self.groups.place(j, chosen.code, int(state.sign[j]))
-            if self.groups.projected[self.groups.slot[j]]:
-                w[:] = self.groups.projector[self.groups.slot[j]] @ w
-        else:
-            self.groups.remove(j)
-        rows = self._pattern_rows(j, before, chosen.code, time)
-        if chosen.ambiguous:
-            rows.append(Event(time, "ambiguous", j))
-        if chosen.fate == DEAD:
-            rows.append(Event(time, "death", j))
-        elif chosen.fate == ORIGIN or (not np.any(chosen.code) and not was_origin):
-            rows.append(Event(time, "origin", j))
-        return rows
-
-    def _leave_slide(self, j: int, plane: int, side: int, time: float) -> list[Event]:
-        state = self.state
-        before = state.code[j].copy()
-        state.code[j, plane] = side
-        state.fresh[j, plane] = True
-        self.groups.place(j, state.code[j], int(state.sign[j]))
-        return self._pattern_rows(j, before, state.code[j], time)
-
-    def _pattern_rows(
-        self, j: int, before: np.ndarray, after: np.ndarray, time: float
-    ) -> list[Event]:
-        old, new = self.cells.sample_codes(before), self.cells.sample_codes(after)
-        return [
-            Event(time, "pattern", j, int(k), int(old[k]), int(new[k]))
-            for k in np.flatnonzero(old != new)
-        ]

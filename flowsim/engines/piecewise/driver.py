@@ -9,7 +9,7 @@ import numpy as np
 
 from flowsim.alignment.end import EndRule
 from flowsim.engines.alignment_watch import AlignmentWatch
-from flowsim.engines.piecewise.integrator import Expansion, Integrator
+from flowsim.engines.piecewise.integrator import Expansion, Integrator, Step
 from flowsim.engines.record import (
     REPORT_EVERY,
     ZENO_PER_NEURON,
@@ -40,7 +40,8 @@ def integrate(
     user: UserWatch | None = None,
 ) -> Record:
     """Integrate until a stop condition holds; always says which."""
-    record = Record(rows=integrator.start())
+    record = Record()
+    record.rows += integrator.start()
     watch = AlignmentWatch(rule, integrator)
     began = reported = clock.monotonic()
     idle = 0
@@ -64,22 +65,23 @@ def integrate(
         if idle > patience:
             record.status = "zeno"
             break
-        h = min(e.step, limits.t1 - integrator.time - integrator.tail)
-        if not integrator.time + h > integrator.time:
+        limit = limits.t1 - integrator.time - integrator.tail
+        if not integrator.time + min(e.step, limit) > integrator.time:
             record.status = "step_underflow"
             break
-        tau, cause = integrator.first_event(e, h)
-        if np.isinf(tau):  # nothing moves and nothing ever will
+        plan = integrator.plan(e, limit)
+        if plan.still:  # nothing moves and nothing ever will
             record.status = "stationary"
             break
-        if user is not None and (end := _user_events(record, integrator, e, tau, user)) is not None:
-            tau, cause = end, None
-        if watch.waits and (x := watch.end_within(integrator, e, tau)) is not None:
+        tau = plan.tau
+        if user is not None and (end := _user_events(record, integrator, plan, user)) is not None:
+            tau = end
+        if watch.waits and (x := watch.end_within(integrator, plan, tau)) is not None:
             record.alignment_time = integrator.time + x
-            record.alignment_state = integrator.moved(e, x)
+            record.alignment_state = integrator.moved(plan, x)
             record.rows.append(Event(record.alignment_time, "alignment_end"))
         before = integrator.time
-        integrator.advance(e, tau)
+        integrator.take(plan, record.rows, tau)
         if limits.t1 - integrator.time - integrator.tail <= 4e-16 * integrator.time:
             integrator.time, integrator.tail = limits.t1, 0.0  # what is left is no step
         idle = idle + 1 if integrator.time - before <= 4e-16 * before else 0
@@ -87,8 +89,6 @@ def integrate(
             _note(record, integrator, integrator.expand())
             store.offer(len(record.time) - 1, integrator)
             break
-        if cause is not None:
-            record.rows += integrator.switch(cause)
     if store.rows[-1][0] != len(record.time) - 1:
         store.rows.append(
             (len(record.time) - 1, integrator.time, integrator.tail, integrator.state.copy())
@@ -99,14 +99,14 @@ def integrate(
 
 
 def _user_events(
-    record: Record, integrator: Integrator, e: Expansion, tau: float, user: UserWatch
+    record: Record, integrator: Integrator, step: Step, user: UserWatch
 ) -> float | None:
-    """Note the user's events in a step of length `tau`; return where one ends the run."""
-    for hit, refining in user.inside(integrator, e, tau):
+    """Note the user's events in a step; return where one ends the run."""
+    for hit, refining in user.inside(integrator, step, step.tau):
         try:
             at = next(refining)
             while True:
-                at = refining.send(user.network(integrator.moved(e, at)))
+                at = refining.send(user.network(integrator.moved(step, at)))
         except StopIteration as stop:
             at = stop.value
         record.rows.append(hit.row(integrator.time + at))

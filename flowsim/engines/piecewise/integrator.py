@@ -1,4 +1,9 @@
-"""One restart of the event-driven Taylor integrator: expand, step to the first event, switch."""
+"""One step of the event-driven Taylor integrator: expand, choose its length, move, switch.
+
+The residual is the only coupling between neurons. A step takes it as a polynomial, on which
+every neuron walks through its own cells; the step is as long as what the crossings do to the
+residual turns no neuron by more than the tolerance (DESIGN: two levels).
+"""
 
 from __future__ import annotations
 
@@ -6,13 +11,21 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from flowsim.alignment.plan import plan_of
 from flowsim.cells import TOUCH, Cells
 from flowsim.engines.groups import Groups
 from flowsim.engines.piecewise import detection, expansion
+from flowsim.engines.piecewise.blocks import Blocks
 from flowsim.engines.piecewise.roots import binomials
-from flowsim.engines.switching import Cause, Switching
-from flowsim.events import Event
+from flowsim.engines.piecewise.walkers import Party
+from flowsim.engines.switching import Cause, Rules, Switching
+from flowsim.events import Event, EventLog
 from flowsim.state import State
+
+#: Part of the tolerance that the predicted effect of crossings may use up.
+SAFETY = 0.5
+#: Attempts at a step; each is shorter, the last ends at the first event.
+ATTEMPTS = 6
 
 
 def taylor_order(rtol: float) -> int:
@@ -22,18 +35,21 @@ def taylor_order(rtol: float) -> int:
 
 @dataclass(eq=False)
 class Expansion:
-    """Taylor coefficients of one restart; the time is relative to it."""
+    """Taylor coefficients at the present state; the time is relative to it."""
 
     active: np.ndarray
     start: np.ndarray
     members: np.ndarray
+    mass: np.ndarray  # (m,)
     r: np.ndarray  # (order+1, n)
     base: np.ndarray  # (groups, order+1, d)
     D: np.ndarray  # (groups, order+1, d)
     A: np.ndarray  # (columns, order+1)
     W: np.ndarray  # (columns, order+1, d)
     first: np.ndarray  # (groups+1,)
-    unit: float  # coefficients are those of powers of time / unit
+    ends: np.ndarray  # (2, order+1, G), what the sides of hyperplanes add to D
+    tie: float
+    unit: float = 1.0  # coefficients are those of powers of time / unit
     step: float = np.inf  # the longest step within the tolerance; infinite where nothing moves
 
     def residual(self, tau: float) -> np.ndarray:
@@ -49,8 +65,41 @@ class Expansion:
 
 
 @dataclass(eq=False)
+class Step:
+    """A step from the present state, not yet taken.
+
+    x (m,) is where each neuron's first event is, in units; infinite if it has none within the
+    longest step. `tau` is the step's length, `cause` what else ends it.
+    """
+
+    e: Expansion
+    tau: float
+    x: np.ndarray
+    what: np.ndarray
+    where: np.ndarray
+    side: np.ndarray
+    cause: Cause | None = None
+    drift: float = 0.0
+    state: State | None = None  # (without codes) where it ends, and the neurons that walk
+    party: Party | None = None
+
+    def residual(self, tau: float) -> np.ndarray:
+        """Return r(tau) (n,)."""
+        return self.e.residual(tau)
+
+    def rates(self) -> np.ndarray:
+        """Return the minimal-norm ``||D||`` of each group at the start."""
+        return self.e.rates()
+
+    @property
+    def still(self) -> bool:
+        """Whether nothing moves and nothing ever will."""
+        return bool(np.isinf(self.tau))
+
+
+@dataclass(eq=False)
 class Integrator:
-    """The flow from one state on, restarted at every event.
+    """The flow from one state on.
 
     Parameters
     ----------
@@ -61,6 +110,8 @@ class Integrator:
         Local error of a step, relative to every neuron and to y.
     frozen : bool
         Keep ``r = y``.
+    every_event : bool
+        End every step at its first event.
     time, tail : float
         The present (scaled) time as an unevaluated sum.
     """
@@ -69,6 +120,7 @@ class Integrator:
     state: State
     rtol: float
     frozen: bool = False
+    every_event: bool = False
     time: float = 0.0
     tail: float = 0.0
     drift: float = 0.0
@@ -76,9 +128,11 @@ class Integrator:
 
     def __post_init__(self) -> None:
         self.order = taylor_order(self.rtol)
-        self._table = binomials(self.order)
-        m, n, d = len(self.state.z), self.cells.n, self.cells.d
-        p = self.order + 1
+        self.table = binomials(self.order)
+        cells = self.cells
+        m, n, d, p = len(self.state.z), cells.n, cells.d, self.order + 1
+        self.X = np.ascontiguousarray(cells.X.T)
+        self.normals = np.ascontiguousarray(cells.normals.T)
         self._r = np.zeros((p, n))
         self._base = np.empty((m, p, d))
         self._D = np.empty((m, p, d))
@@ -87,14 +141,22 @@ class Integrator:
         self._AQ = np.empty((m, p))
         self._Q = np.empty((m // (d + 2) + 1, d + 1, d + 1))  # only groups of more than d+1
         self._first = np.zeros(m + 1, dtype=np.int64)
+        self._wide = np.zeros(m + 1, dtype=np.int64)
         self._speed = np.zeros(m)
-        self._plane_samples = np.argsort(self.cells.index, kind="stable").astype(np.int64)
-        counts = np.bincount(self.cells.index, minlength=self.cells.n_hyperplanes)
-        self._plane_start = np.append(0, np.cumsum(counts)).astype(np.int64)
-        plus, minus = self.cells.side_coefficients
-        moment = self.cells.orientation * self.cells.norms
-        self._moments = (plus * moment, minus * moment)
-        self.switching = Switching(self.cells, self.state, self.residual)
+        plus, minus = cells.side_coefficients
+        moment = cells.weight * cells.orientation * cells.norms
+        self._moments = (minus * moment, plus * moment)
+        # What crossings do to others: nothing to a frozen residual.
+        squares = (0.0 if self.frozen else cells.weight) * cells.norms**2
+        self._spread = float(np.sum(squares))
+        self._planes = np.bincount(cells.index, weights=squares, minlength=cells.n_hyperplanes)
+        self.blocks = Blocks(self.X)
+        # The walk takes q from each thread, and no Gram matrix.
+        self.plan_of_walks = plan_of(cells)._replace(gram=np.empty((0, 0)))
+        self.plane_samples = np.argsort(cells.index, kind="stable")
+        self.samples_of_plane = np.bincount(cells.index, minlength=cells.n_hyperplanes)
+        self.first_of_plane = np.cumsum(self.samples_of_plane) - self.samples_of_plane
+        self.switching = Switching(cells, self.state, self.residual)
 
     @property
     def groups(self) -> Groups:
@@ -105,128 +167,304 @@ class Integrator:
         """Select cells of neurons that start on hyperplanes; report ambiguous ones."""
         return self.switching.start(self.time)
 
-    def switch(self, cause: Cause) -> list[Event]:
-        """Move neurons to their new cells after a step that `cause` ended; return rows."""
-        return self.switching.switch(cause, self.time)
-
     # -- expansion --------------------------------------------------------------------
 
     def residual(self) -> np.ndarray:
         """Return the residual of the present state, or y where it is frozen."""
         if self.frozen:
             return self.cells.y.copy()
+        return self.cells.y - self._outputs(self.state.z, self.state.mass)
+
+    def _outputs(self, z: np.ndarray, mass: np.ndarray) -> np.ndarray:
+        """Return h (n,) of neurons in the present cells."""
         active, start, members = self.groups.ordered()
-        r = np.empty(self.cells.n)
-        state = self.state
-        expansion.residual(
-            self.cells.X, self.cells.y, self.groups.coef, active, start, members,
-            state.z, state.mass, r,
+        return self.blocks.outputs(
+            len(active), expansion.sum_of_products, self.cells.slope,
+            self.groups.on, active, start, members, z, mass,
         )  # fmt: skip
-        return r
 
     def expand(self) -> Expansion:
         """Return the Taylor coefficients at the present state (views, valid until the next)."""
         active, start, members = self.groups.ordered()
-        state, groups = self.state, self.groups
-        mass = state.mass
-        if self.frozen:
-            self._r[0] = self.cells.y
-        else:
-            expansion.residual(
-                self.cells.X, self.cells.y, groups.coef, active, start, members,
-                state.z, mass, self._r[0],
-            )  # fmt: skip
-        fastest, bound = expansion.rates(
-            self.cells.X, self.cells.weight, self.frozen, groups.coef, groups.projected,
-            groups.projector, active, members, state.z, mass, self._r[0], self._base, self._D,
-        )  # fmt: skip
-        n_groups = len(active)
+        cells, count = self.cells, len(active)
+        mass = self.state.mass
+        self._r[0] = self.residual()
+        base, D = self._base[:count], self._D[:count]
+        self._fields(0, active, base, D)
+        fastest = float(np.max(np.abs(D[:, 0]), initial=0.0))
+        bound = fastest
+        if not self.frozen:
+            own = expansion.spread(self.X, cells.weight, members, self.state.z, mass)
+            bound = max(fastest, float(own))
         e = Expansion(
-            active, start, members, self._r, self._base[:n_groups], self._D[:n_groups],
-            self._A, self._W, self._first[: n_groups + 1],
+            active, start, members, mass, self._r, base, D, self._A, self._W,
+            self._first[: count + 1], np.empty(0), cells.tie(self._r[0]),
             expansion.time_unit(bound) if fastest > 0.0 else 1.0,
         )  # fmt: skip
-        self._fill(e, mass)
+        expansion.load_columns(
+            start, members, self.state.z, mass, e.A, e.W, self._AQ, self._Q, e.first, self._wide
+        )
+        self._fill(e)
         # The bound may be far off, where its fast directions are at rest. Only coefficients
         # that had underflowed grow past the tolerance with the unit, so none overflows.
         slowest = expansion.time_unit(fastest)
         while e.step > expansion.FAR * e.unit and e.unit < slowest:
             e.unit = min(expansion.FAR * e.unit, slowest)
-            self._fill(e, mass)
+            self._fill(e)
+        e.ends = np.array([
+            [np.bincount(cells.index, moment * r, cells.n_hyperplanes) for r in e.r]
+            for moment in self._moments
+        ])  # fmt: skip
         return e
 
-    def _fill(self, e: Expansion, mass: np.ndarray) -> None:
-        """Write the coefficients in the expansion's unit of time, and its step."""
-        groups = self.groups
-        expansion.expand(
-            self.order, e.unit, self.cells.X, self.cells.weight, self.frozen, groups.coef,
-            groups.projected, groups.projector, e.active, e.start, e.members, self.state.z, mass,
-            e.r, e.base, e.D, e.A, e.W, self._AQ, self._Q, e.first,
+    def _fields(self, i: int, active: np.ndarray, base: np.ndarray, D: np.ndarray) -> None:
+        """Write coefficient i of the groups' fields."""
+        groups, slope = self.groups, self.cells.slope
+        T = self.blocks.T
+        expansion.moments_of(self.X, self.cells.weight, self._r[i], T)
+        self.blocks.each(
+            len(active), expansion.fields,
+            lambda q0, q1: (
+                slope, groups.on, T, groups.projected, groups.projector, active, q0, q1, i, base, D,
+            ),
         )  # fmt: skip
+
+    def _fill(self, e: Expansion) -> None:
+        """Write the coefficients in the expansion's unit of time, and its step."""
+        cells, groups = self.cells, self.groups
+        if not self.blocks.many(len(e.active)):
+            expansion.expand(
+                self.order, e.unit, self.X, cells.weight, cells.slope, self.frozen, groups.on,
+                groups.projected, groups.projector, e.active, e.start, e.members, e.mass,
+                e.r, e.base, e.D, e.A, e.W, self._AQ, self._Q, e.first, self._wide,
+                self.blocks.T, self.blocks.U,
+            )  # fmt: skip
+        else:
+            self._fill_in_blocks(e)
         e.step = e.unit * expansion.step_size(
             self.order, e.unit, self.rtol, e.first, len(e.active), e.A, e.W, e.D, e.r, self.frozen
         )
 
+    def _fill_in_blocks(self, e: Expansion) -> None:
+        """Do what `expansion.expand` does, on all cores."""
+        cells, groups, count = self.cells, self.groups, len(e.active)
+        for i in range(self.order + 1):
+            if i > 0 and self.frozen:
+                e.base[:, i] = e.D[:, i] = 0.0
+            elif i > 0:
+                self._fields(i, e.active, e.base, e.D)
+            if i < self.order:
+                e.r[i + 1] = -self.blocks.outputs(
+                    count, expansion.next_order, i, e.unit, cells.slope,
+                    self.frozen, groups.on, e.active, e.start, e.members, e.mass,
+                    after=(e.D, e.A, e.W, self._AQ, self._Q, e.first, self._wide),
+                )  # fmt: skip
+
     def speed(self, e: Expansion) -> float:
         """Return ``||theta'||^2`` (scaled)."""
         return expansion.speeds(
-            e.active, e.start, e.members, self.state.z, self.state.mass, e.D, self._speed
+            e.active, e.start, e.members, self.state.z, e.mass, e.D, self._speed
         )
 
     # -- one step ---------------------------------------------------------------------
 
-    def first_event(self, e: Expansion, h: float) -> tuple[float, Cause | None]:
-        """Return the length of the step and what ends it (None: its natural end)."""
-        state, groups, cells = self.state, self.groups, self.cells
+    def plan(self, e: Expansion, limit: float) -> Step:
+        """Return the step that `e` allows, at most `limit` long: its neurons have been moved."""
+        h = min(e.step, limit)
+        step, kinks = self._scan(e, h)
+        ends = np.sort(step.x[np.isfinite(step.x)]) * e.unit
+        step.tau = h if len(ends) == 0 else self._length(step, kinks, h)
+        self._watch_dependent(step)
+        for attempt in range(ATTEMPTS):
+            if attempt == ATTEMPTS - 1:
+                step.tau = min(step.tau, float(ends[0]))
+            cut = self._attempt(step)
+            if cut is not None:
+                step.tau, step.cause = cut, None
+                continue
+            error = self._error(step, kinks)
+            if error <= self.rtol:
+                break
+            shorter = step.tau * max(0.1, min(0.7, 0.9 * np.sqrt(SAFETY * self.rtol / error)))
+            before = ends[ends <= shorter]
+            step.tau, step.cause = float(before[-1] if len(before) else ends[0]), None
+        return step
+
+    def _scan(self, e: Expansion, h: float) -> tuple[Step, np.ndarray]:
+        """Return an empty step with every neuron's first event within `h`, and their kinks."""
+        state, groups, m = self.state, self.groups, len(self.state.z)
         # Where nothing moves the polynomials are constants, the same over any stretch.
         span = h / e.unit if np.isfinite(e.step) else 1.0
-        x, what, j, plane = detection.first_event(
-            span, cells.X, cells.normals, state.code, e.active, e.start, e.members, state.z,
-            e.first, e.A, e.W, state.balance, state.sign, TOUCH, self._table,
+        step = Step(
+            e, h, np.full(m, np.inf), np.zeros(m, np.int64), np.full(m, -1), np.zeros(m, np.int64)
+        )
+        kinks = np.zeros(m)
+        jumps = np.abs(e.ends[1, 0] - e.ends[0, 0])
+        self.blocks.each(
+            len(e.active), detection.scan,
+            lambda q0, q1: (
+                span, e.unit, self.normals, state.code, e.active, e.start, e.members, q0, q1,
+                state.z, e.mass, e.first, e.A, e.W, state.balance, state.sign, TOUCH, self.table,
+                self._spread, self._planes, jumps, step.x, step.what, step.where, kinks,
+            ),
         )  # fmt: skip
-        cause = None
-        if what:
-            cause = Cause("margin" if what == 1 else "sign", np.array([j]), plane)
         if np.any(groups.slide_count[e.active]):
-            x_slide, q, which, side = detection.slide_exit(
-                x, cells.weight, *self._moments, self._plane_start, self._plane_samples,
-                e.active, e.start, e.members, state.sign, groups.slides, groups.slide_count,
-                groups.multipliers, e.r, e.base, cells.tie(e.r[0]), self._table,
+            detection.scan_slides(
+                span, e.active, e.start, e.members, state.sign, groups.slides,
+                groups.slide_count, groups.multipliers, e.ends, e.base, e.tie, self.table,
+                step.x, step.what, step.where, step.side,
             )  # fmt: skip
-            if q >= 0:
-                x = x_slide
-                block = e.members[e.start[q] : e.start[q + 1]].copy()
-                cause = Cause("slide", block, int(groups.slides[e.active[q], which]), int(side))
-        tau = h if cause is None else x * e.unit
+        return step, kinks
+
+    def _length(self, step: Step, kinks: np.ndarray, h: float) -> float:
+        """Return how far to go: to the last event before the crossings' effect is too large.
+
+        By then they have turned the others by ``1/2 sum_j kink_j (t - t_j)^2``.
+        """
+        order = np.argsort(step.x, kind="stable")
+        order = order[: int(np.sum(np.isfinite(step.x)))]
+        t, kink = step.x[order] * step.e.unit, kinks[order]
+        if self.every_event:
+            return float(t[0])
+        effect = _turning(t, kink, np.append(t, h))
+        allowed = np.flatnonzero(effect <= SAFETY * self.rtol)
+        last = int(allowed[-1]) if len(allowed) else 0  # at the first event there is none yet
+        return h if last == len(t) else float(t[last])
+
+    def _watch_dependent(self, step: Step) -> None:
+        """Let the step end where slides on dependent hyperplanes end."""
+        e = step.e
         # In an endless step nothing moves, so nothing ends.
-        watched = groups.dependent if np.isfinite(tau) else set()
+        watched = self.groups.dependent if np.isfinite(step.tau) else set()
         for q in np.flatnonzero(np.isin(e.active, list(watched))):
             block = e.members[e.start[q] : e.start[q + 1]].copy()
-            tau, cause = self.switching.dependent_end(block, e.residual, tau, cause)
-        return tau, cause
+            step.tau, step.cause = self.switching.dependent_end(
+                block, e.residual, step.tau, step.cause
+            )
 
-    def _move(self, state: State, e: Expansion, tau: float) -> float:
-        """Move the neurons of `state` by `tau`; return the largest correction it took."""
-        groups = self.groups
-        return expansion.advance(
-            tau / e.unit, e.active, e.start, e.members, state.z, state.exponent, e.first, e.A, e.W,
-            groups.projected, groups.projector, state.balance, state.gap, state.gap_exponent,
-            state.sign,
+    def _attempt(self, step: Step) -> float | None:
+        """Move all neurons by the step; return where it must end instead, if somewhere."""
+        step.drift, step.state, step.party = self._moved(step, step.tau)
+        return None if step.party is None else step.party.cut
+
+    def _moved(self, step: Step, tau: float) -> tuple[float, State, Party | None]:
+        """Return the neurons after `tau`, and those that walk; the state has its old codes."""
+        e, groups, state = step.e, self.groups, self.state.moving()
+        x = tau / e.unit if np.isfinite(tau) else 0.0
+        walks = step.x <= x
+        if step.cause is not None and step.cause.what == "dependent":
+            walks[step.cause.neurons] = False
+        drifts = self.blocks.each(
+            len(e.active), expansion.ride,
+            lambda q0, q1: (
+                x, e.active, e.start, e.members, walks, q0, q1, state.z, state.exponent, e.first,
+                e.A, e.W, groups.projected, groups.projector, state.balance, state.gap,
+                state.gap_exponent, state.sign,
+            ),
         )  # fmt: skip
+        drift = max(drifts, default=0.0)
+        if not np.any(walks):
+            return drift, state, None
+        party = Party(self, step, np.flatnonzero(walks))
+        party.walk(x)
+        party.put_into(state)
+        return max(drift, party.drift), state, party
 
-    def moved(self, e: Expansion, tau: float) -> State:
-        """Return what the present state will be after `tau`, if no event lies between."""
-        state = self.state.copy()
-        self._move(state, e, tau)
+    def _error(self, step: Step, kinks: np.ndarray) -> float:
+        """Return by how much the residual's error has turned neurons, where some have walked."""
+        state, party, cells = step.state, step.party, self.cells
+        assert state is not None
+        if party is None or self.frozen:
+            return 0.0
+        now = self._residual_after(step)
+        off = np.abs(now - step.e.residual(step.tau))
+        field_error = cells.weight * float(np.sum(off * cells.norms))
+        if field_error <= cells.rounding(now):
+            return 0.0
+        began = step.x[party.neurons] * step.e.unit
+        kink = kinks[party.neurons]
+        grown = float(np.sum(kink * (step.tau - began)))
+        turned = 0.5 * float(np.sum(kink * (step.tau - began) ** 2))
+        duration = turned / grown if grown > 0.0 else 0.5 * step.tau
+        return field_error * duration
+
+    def _residual_after(self, step: Step) -> np.ndarray:
+        """Return the residual at the end of a step: riders in their cells, walkers in theirs."""
+        assert step.state is not None
+        assert step.party is not None
+        mass = step.state.mass
+        walk = step.party.neurons
+        return (
+            self.cells.y
+            - self._outputs(step.state.z, _without(mass, walk))
+            - (step.party.outputs(mass[walk]))
+        )
+
+    def moved(self, step: Step, tau: float) -> State:
+        """Return what the present state will be after the first `tau` of the step."""
+        if tau == step.tau and step.state is not None:
+            state, party = step.state, step.party
+        else:
+            _, state, party = self._moved(step, tau)
+        state = state.copy()
+        if party is not None:
+            party.put_codes_into(state)
         return state
 
-    def advance(self, e: Expansion, tau: float) -> None:
-        """Move every neuron and the clock by `tau`."""
-        drift = self._move(self.state, e, tau)
+    def take(self, step: Step, log: EventLog, tau: float | None = None) -> None:
+        """Take the step, or its first `tau`; note in `log` what has happened on the way."""
+        if tau is None or tau == step.tau:
+            tau, cause = step.tau, step.cause
+            drift, state, party = step.drift, step.state, step.party
+        else:
+            cause = None
+            drift, state, party = self._moved(step, tau)
+        assert state is not None
         self.drift = max(self.drift, drift)
+        self.state.adopt(state)
+        began = self.time
+        self._forward(tau)
+        if party is not None:
+            party.put_codes_into(self.state)
+            log.extend(party.events(began, step.e.unit, self.time))
+            self.switching.place(party.neurons)
+        if cause is not None:
+            log.extend(self.switching.switch(cause, self.time))
+
+    def _forward(self, tau: float) -> None:
+        """Move the clock by `tau`."""
         # Neumaier's sum: many tiny steps on a long run must not blur event times.
         total = self.time + tau
         part = total - self.time
         self.tail += (self.time - (total - part)) + (tau - part)
         self.time = total + self.tail
         self.tail -= self.time - total
+
+    @property
+    def rules(self) -> Rules:
+        """What becomes of single neurons."""
+        return self.switching.rules
+
+
+def _without(mass: np.ndarray, neurons: np.ndarray) -> np.ndarray:
+    mass = mass.copy()
+    mass[neurons] = 0.0
+    return mass
+
+
+def _turning(t: np.ndarray, kink: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Return ``1/2 sum_{t_j < s} kink_j (s - t_j)^2`` for each s of `at`; both are ascending.
+
+    Summed from one time to the next, so that near coincidences cost no digits.
+    """
+    effect = np.zeros(len(at))
+    slope = total = 0.0
+    before = 0.0
+    for i, s in enumerate(at):
+        gap = s - before
+        effect[i] = (effect[i - 1] if i else 0.0) + gap * (slope + 0.5 * total * gap)
+        slope += total * gap
+        if i < len(t):
+            total += kink[i]
+        before = s
+    return effect

@@ -8,9 +8,11 @@ import numpy as np
 
 from flowsim.cells import Cells
 from flowsim.data import Dataset
-from flowsim.engines.piecewise.integrator import Expansion, Integrator
+from flowsim.engines.piecewise.integrator import Integrator, Step
 from flowsim.engines.restore import restored
+from flowsim.events import EventLog
 from flowsim.network import TwoLayerReLU
+from flowsim.state import State
 
 if TYPE_CHECKING:
     from flowsim.solution import States
@@ -32,55 +34,43 @@ class Trajectory:
         self.cells = Cells.of(data, slope, settings["loss"], output, self.rtol)
         self._times = np.ldexp(states.t, self.cells.time_exponent)
         self.frozen = settings["residual"] == "frozen"
+        self.every_event = bool(settings.get("every_event", False))
         self._integrator: Integrator | None = None
-        self._expansion: Expansion | None = None
-        self._ends = 0.0
-        self._cause: Any = None
+        self._step: Step | None = None
 
     def network(self, t: float) -> TwoLayerReLU:
         """Return the network at time `t` (in the user's units)."""
-        s = float(np.ldexp(t, self.cells.time_exponent))
-        integrator = self._at(s)
-        tau = s - integrator.time - integrator.tail
-        state = integrator.state
-        if s > integrator.time and self._expansion is not None:
-            state = integrator.moved(self._expansion, tau)
-        return state.network(self.initial, self.cells)
+        return self._state(t).network(self.initial, self.cells)
 
     def pattern(self, t: float) -> np.ndarray:
         """Return the activation codes (m, n) at time `t`: -1 off, 0 slide, 1 on."""
-        integrator = self._at(float(np.ldexp(t, self.cells.time_exponent)))
-        return self.cells.sample_codes(integrator.state.code)
+        return self.cells.sample_codes(self._state(t).code)
 
-    def _at(self, s: float) -> Integrator:
-        """Return an integrator at the last restart at or before `s`, expanded."""
-        row = int(np.searchsorted(self._times, s, side="right")) - 1
-        row = max(row, 0)
-        current = self._integrator
+    def _state(self, t: float) -> State:
+        """Return the state at time `t`, inside the step that passes it."""
+        s = float(np.ldexp(t, self.cells.time_exponent))
+        integrator, step = self._at(s)
+        if not s > integrator.time:
+            return integrator.state
+        return integrator.moved(step, s - integrator.time - integrator.tail)
+
+    def _at(self, s: float) -> tuple[Integrator, Step]:
+        """Return an integrator at the beginning of the step that passes `s`, and that step."""
+        row = max(int(np.searchsorted(self._times, s, side="right")) - 1, 0)
+        current, step = self._integrator, self._step
         if current is None or current.time > s or self._times[row] > current.time:
             current = self._restart(row)
-        while s > current.time + self._ends:
-            self._take_step(current)
-        return current
+            step = None
+        step = step or current.plan(current.expand(), np.inf)
+        while s > current.time + step.tau:
+            current.take(step, EventLog())
+            step = current.plan(current.expand(), np.inf)
+        self._integrator, self._step = current, step
+        return current, step
 
     def _restart(self, row: int) -> Integrator:
         tail = float(np.ldexp(self.states.t_tail[row], self.cells.time_exponent))
-        state = restored(self.states, row, self.cells)
-        integrator = Integrator(
-            self.cells, state, self.rtol, self.frozen, float(self._times[row]), tail
-        )
-        self._integrator = integrator
-        self._look_ahead(integrator)
-        return integrator
-
-    def _look_ahead(self, integrator: Integrator) -> None:
-        self._expansion = integrator.expand()
-        step = self._expansion.step
-        self._ends, self._cause = integrator.first_event(self._expansion, step)
-
-    def _take_step(self, integrator: Integrator) -> None:
-        assert self._expansion is not None
-        integrator.advance(self._expansion, self._ends)
-        if self._cause is not None:
-            integrator.switch(self._cause)
-        self._look_ahead(integrator)
+        return Integrator(
+            self.cells, restored(self.states, row, self.cells), self.rtol, self.frozen,
+            self.every_event, float(self._times[row]), tail,
+        )  # fmt: skip

@@ -1,0 +1,68 @@
+"""Work on the groups of neurons in blocks, on all cores where there is enough of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from flowsim._cores import available_cores
+from flowsim.engines.piecewise.expansion import BLOCK, outputs
+
+#: Groups times samples times inputs from which on threads are worth their start.
+WORTH = 2**17
+
+
+@cache
+def pool() -> ThreadPoolExecutor:
+    """Return the threads of this process."""
+    return ThreadPoolExecutor(available_cores(), thread_name_prefix="flowsim")
+
+
+class Blocks:
+    """Blocks of groups, and the working memory to expand them.
+
+    Parameters
+    ----------
+    X : (d, n)
+        Inputs.
+    """
+
+    def __init__(self, X: np.ndarray) -> None:
+        self.X = X
+        self.T, self.U = np.empty_like(X), np.empty_like(X)
+
+    def many(self, groups: int) -> bool:
+        """Whether threads are worth their start."""
+        return groups > BLOCK and groups * self.X.size >= WORTH and available_cores() > 1
+
+    def each(
+        self, groups: int, kernel: Callable[..., Any], arguments: Callable[[int, int], tuple]
+    ) -> list[Any]:
+        """Return what `kernel` returns for all blocks; it writes to places of its own."""
+        if not self.many(groups):
+            return [kernel(*arguments(0, groups))]
+        starts = range(0, groups, BLOCK)
+        return list(pool().map(lambda q: kernel(*arguments(q, min(q + BLOCK, groups))), starts))
+
+    def outputs(
+        self, groups: int, kernel: Callable[..., Any], *before: Any, after: Sequence[Any] = ()
+    ) -> np.ndarray:
+        """Return the outputs (n,) that `kernel` adds up in blocks, in the order of the blocks."""
+
+        def part(q: int) -> np.ndarray:
+            U = np.zeros_like(self.U)
+            kernel(*before, q, min(q + BLOCK, groups), *after, U)
+            return U
+
+        starts = range(0, groups, BLOCK)
+        parts = pool().map(part, starts) if self.many(groups) else map(part, starts)
+        total = np.zeros_like(self.U)
+        for U in parts:
+            total += U
+        h = np.empty(self.X.shape[1])
+        outputs(self.X, total, h)
+        return h
