@@ -27,13 +27,42 @@ def sizes(c0, c1, W, out):  # pragma: no cover - compiled
 
 
 @compiled
-def reach(h, size):  # pragma: no cover - compiled
-    """Bound how far w moves in a step `h` beyond its value, and beyond its tangent."""
-    curve, power = 0.0, h
+def split(W, size, along, aside):  # pragma: no cover - compiled
+    """Split the coefficients W (order+1, d) of w(t) into ``along[i] w(0)`` and the rest.
+
+    `size` and `aside` (order+1,) receive the norms of the coefficients and of their rests. A
+    neuron that only grows comes no closer to any hyperplane, however fast.
+    """
+    d = W.shape[1]
+    ww = 0.0
+    for i in range(d):
+        ww += W[0, i] ** 2
+    for o in range(size.shape[0]):
+        dot, s = 0.0, 0.0
+        for i in range(d):
+            dot += W[o, i] * W[0, i]
+            s += W[o, i] ** 2
+        along[o] = dot / ww if ww > 0.0 else 0.0
+        t = 0.0
+        for i in range(d):
+            t += (W[o, i] - along[o] * W[0, i]) ** 2
+        size[o], aside[o] = np.sqrt(s), np.sqrt(t)
+
+
+@compiled
+def reach(h, size, along, aside):  # pragma: no cover - compiled
+    """Bound what margins lose in a step `h`: (move, curve, kept, turn, bend).
+
+    A margin m with rate m' is at least m - move, and m + min(0, m' h) - curve; and, where
+    kept > 0, at least kept m - turn, and kept m + min(0, (m' - along_1 m) h) - bend.
+    """
+    curve, kept, bend, power = 0.0, 1.0 + min(0.0, along[1] * h), 0.0, h
     for i in range(2, size.shape[0]):
         power *= h
         curve += size[i] * power
-    return size[1] * h + curve, curve
+        bend += aside[i] * power
+        kept += min(0.0, along[i] * power)
+    return size[1] * h + curve, curve, kept, aside[1] * h + bend, bend
 
 
 @summing
@@ -60,60 +89,70 @@ def margin_polynomial(normals, g, W, h, out):  # pragma: no cover - compiled
 
 @compiled
 def first_of_neuron(  # pragma: no cover - compiled
-    h, normals, code, A, W, balance, sign, touch, table, size, margin, slope, poly
-):
+    h, normals, count, near, code, A, W, balance, sign, touch, table, size, along, aside, margin,
+    slope, poly,
+):  # fmt: skip
     """Find the first margin, or sign of a, of one neuron that falls to zero within a step `h`.
 
-    A (order+1,) and W (order+1, d) are its own polynomials, `size` the norms of W's
-    coefficients, margin (G,) receives ``nu_g . w``; slope (G,) and poly (order+1,) are working
-    memory. Returns (time, what, hyperplane). Two interval tests spare most polynomials; the rest
-    are isolated exactly, the likely first one first, which shortens the interval of the others.
+    A (order+1,) and W (order+1, d) are its own polynomials; near (count,) the hyperplanes to
+    look at, whose ``nu_g . w`` are in margin (G,). The others are working memory. Returns (time,
+    what, hyperplane). Interval tests spare most polynomials; the rest are isolated exactly, the
+    likely first one first, which shortens the interval of the others.
     """
-    project_all(normals, W[0], margin)
+    split(W, size, along, aside)
     best, what, where = h, NOTHING, -1
-    move, curve = reach(h, size)
+    move, curve, kept, turn, bend = reach(h, size, along, aside)
     candidates, likely, soonest = 0, -1, np.inf
-    for g in range(margin.shape[0]):
+    for c in range(count):
+        g = near[c]
         side = code[g]
         m0 = margin[g] * side
-        if side == 0 or m0 > move:
+        if side == 0 or m0 > move + touch or (kept > 0.0 and kept * m0 > turn + touch):
             continue
         m1 = 0.0
         for i in range(normals.shape[0]):
             m1 += normals[i, g] * W[1, i]
+        m1 *= side
         slope[g] = m1
         candidates += 1
-        at = 0.0 if m0 <= touch else (-m0 / (m1 * side) if m1 * side < 0.0 else np.inf)
+        at = 0.0 if m0 <= touch else (-m0 / m1 if m1 < 0.0 else np.inf)
         if at < soonest:
             likely, soonest = g, at
-    if candidates > 0 and likely >= 0:
-        margin_polynomial(normals, likely, W, best, poly)
-        x = first_exit(poly, code[likely], touch, table)
-        if x >= 0.0:
-            best, what, where = x * best, MARGIN, likely
-            move, curve = reach(best, size)
-    if candidates > 0:
-        for g in range(margin.shape[0]):
-            side = code[g]
-            m0 = margin[g] * side
-            if side == 0 or m0 > move or g == likely:
-                continue
-            if m0 > touch and m0 + min(0.0, slope[g] * side * best) > curve:
-                continue
-            margin_polynomial(normals, g, W, best, poly)
-            x = first_exit(poly, side, touch, table)
-            if x >= 0.0 and (what == NOTHING or x < 1.0):
-                best, what, where = x * best, MARGIN, g
-                move, curve = reach(best, size)
-    if balance < 0:
-        power = 1.0
-        for o in range(poly.shape[0]):
-            poly[o] = A[o] * power
-            power *= best
-        x = first_exit(poly, sign, touch, table)
+    for c in range(-1, count if candidates > 0 else 0):
+        if c < 0 and likely < 0:
+            continue
+        g = likely if c < 0 else near[c]
+        side = code[g]
+        m0 = margin[g] * side
+        if side == 0 or (c >= 0 and g == likely):
+            continue
+        if m0 > touch and (
+            m0 > move
+            or m0 + min(0.0, slope[g] * best) > curve
+            or (kept > 0.0 and kept * m0 + min(0.0, (slope[g] - along[1] * m0) * best) > bend)
+        ):
+            continue
+        margin_polynomial(normals, g, W, best, poly)
+        x = first_exit(poly, side, touch, table)
         if x >= 0.0 and (what == NOTHING or x < 1.0):
-            best, what, where = x * best, SIGN, -1
+            best, what, where = x * best, MARGIN, g
+            move, curve, kept, turn, bend = reach(best, size, along, aside)
+    if balance < 0:
+        at = _turns(best, A, sign, touch, table, poly)
+        if at >= 0.0 and (what == NOTHING or at < best):
+            best, what, where = at, SIGN, -1
     return best, what, where
+
+
+@compiled
+def _turns(h, A, sign, touch, table, poly):  # pragma: no cover - compiled
+    """Return when a falls to zero within `h`, or -1."""
+    power = 1.0
+    for o in range(poly.shape[0]):
+        poly[o] = A[o] * power
+        power *= h
+    x = first_exit(poly, sign, touch, table)
+    return x * h if x >= 0.0 else -1.0
 
 
 @compiled
@@ -162,81 +201,129 @@ def scan(  # pragma: no cover - compiled
     """Find the first event within `h` (in units) of every member of groups q0 to q1.
 
     Writes x (m,), infinite if there is none, `what`, the hyperplane `where`, and `kinks`, see
-    `kink`. A group's hyperplanes that no member can reach are left out at once.
+    `kink`.
     """
     d, hyperplanes = normals.shape
-    order = A.shape[1] - 1
-    size = np.empty(order + 1)
-    own_size = np.empty(order + 1)
-    poly = np.empty(order + 1)
-    own_a, own_w = np.empty(order + 1), np.empty((order + 1, d))
+    p = A.shape[1]
+    size, along, aside, poly = np.empty(p), np.empty(p), np.empty(p), np.empty(p)
+    own_a, own_w, widest = np.empty(p), np.empty((p, d)), np.empty(p)
     margin, slope = np.empty(hyperplanes), np.empty(hyperplanes)
+    near = np.arange(hyperplanes)
+    chosen = np.empty(hyperplanes, dtype=np.int64)
     for q in range(q0, q1):
-        c0, c1 = first[q], first[q + 1]
         wide = start[q + 1] - start[q] > d + 1
+        kept, turn, swing, count = 0.0, 0.0, 0.0, hyperplanes
+        j0 = members[start[q]]
         if wide:
-            sizes(c0, c1, W, size)
-            if _far(q, h, normals, code, start, members, z, size, margin, touch):
-                for u in range(start[q], start[q + 1]):
-                    j = members[u]
-                    x[j], what[j], where[j], kinks[j] = np.inf, NOTHING, -1, 0.0
-                    if balance[j] < 0:
-                        wide = True
-                        own_polynomials(q, u, d, start, first, z, j, A, W, own_a, own_w)
-                        _sign_only(h, own_a, j, balance, sign, touch, table, poly, x, what)
-                continue
+            sizes(first[q], first[q + 1], W, widest)
+            own_polynomials(q, start[q], d, start, first, z, j0, A, W, own_a, own_w)
+            split(own_w, size, along, aside)
+            kept, turn, swing = _group_reach(h, z[j0], size, along, aside, widest)
+            project_all(normals, z[j0, 1:], margin)
+            radius = _radius(start[q], start[q + 1], members, z)
+            count = _near(kept, turn, swing, radius, z[j0], code[j0], margin, touch, chosen)
         for u in range(start[q], start[q + 1]):
             j = members[u]
+            x[j], what[j], where[j], kinks[j] = np.inf, NOTHING, -1, 0.0
+            if wide:
+                if balance[j] >= 0 and (
+                    count == 0
+                    or _passes(
+                        kept, turn, swing, z[j0], z[j], normals, count, chosen, code[j], margin, touch
+                    )
+                ):
+                    continue
+                _margins(normals, count, chosen, z[j], margin)
+            else:
+                project_all(normals, z[j, 1:], margin)
             own_polynomials(q, u, d, start, first, z, j, A, W, own_a, own_w)
-            for o in range(order + 1):
-                s = 0.0
-                for i in range(d):
-                    s += own_w[o, i] ** 2
-                own_size[o] = np.sqrt(s)
             at, kind, g = first_of_neuron(
-                h, normals, code[j], own_a, own_w, balance[j], sign[j], touch, table, own_size,
-                margin, slope, poly,
+                h, normals, count, chosen if wide else near, code[j], own_a, own_w, balance[j],
+                sign[j], touch, table, size, along, aside, margin, slope, poly,
             )  # fmt: skip
-            what[j], where[j], kinks[j] = kind, g, 0.0
-            x[j] = at if kind != NOTHING else np.inf
+            if kind != NOTHING:
+                x[j], what[j], where[j] = at, kind, g
             if kind == MARGIN:
-                kinks[j] = kink(unit, at, g, own_a, own_w, jumps, spread, planes, mass[j], normals)
+                kinks[j] = kink(
+                    unit, at, g, own_a, own_w, jumps, spread, planes, mass[j], normals
+                )
 
 
 @compiled
-def _sign_only(h, own_a, j, balance, sign, touch, table, poly, x, what):  # pragma: no cover
-    """Look for a = 0 where no margin can end."""
-    power = 1.0
-    for o in range(poly.shape[0]):
-        poly[o] = own_a[o] * power
-        power *= h
-    at = first_exit(poly, sign[j], touch, table)
-    if at >= 0.0:
-        x[j], what[j] = at * h, SIGN
+def _group_reach(h, z, size, along, aside, widest):  # pragma: no cover - compiled
+    """Bound what a large group's margins lose: at least kept m - |z| (turn + swing eps).
 
-
-@compiled
-def _far(q, h, normals, code, start, members, z, size, margin, touch):  # pragma: no cover
-    """Whether no member of a large group can reach a hyperplane within `h`.
-
-    All lie within `radius` of one of them, and move by at most `move`.
+    `z` is a member whose coefficients `split` has split, eps another member's distance from it
+    in direction: its coefficients differ from along[i] w by at most those of this member, and
+    by what all columns' norms `widest` make of eps.
     """
-    d = normals.shape[0]
-    j0 = members[start[q]]
-    radius, largest = 0.0, 0.0
-    for u in range(start[q], start[q + 1]):
-        j = members[u]
-        s, t = 0.0, z[j, 0] ** 2
-        for i in range(d):
-            s += (z[j, 1 + i] - z[j0, 1 + i]) ** 2
-            t += z[j, 1 + i] ** 2
-        radius, largest = max(radius, s), max(largest, t)
-    move, _ = reach(h, size)
-    limit = np.sqrt(radius) + move * np.sqrt(largest)
-    project_all(normals, z[j0, 1:], margin)
+    _, _, kept, turn, _ = reach(h, size, along, aside)
+    swing, power = 0.0, 1.0
+    for i in range(1, size.shape[0]):
+        power *= h
+        swing += (widest[i] + abs(along[i])) * power
+    return kept, turn / _norm(z), swing
+
+
+@compiled
+def _norm(z):  # pragma: no cover - compiled
+    s = 0.0
+    for i in range(z.shape[0]):
+        s += z[i] ** 2
+    return np.sqrt(s)
+
+
+@compiled
+def _apart(a, b):  # pragma: no cover - compiled
+    """Return the distance of two neurons' directions."""
+    size_a, size_b, s = _norm(a), _norm(b), 0.0
+    for i in range(a.shape[0]):
+        s += (a[i] / size_a - b[i] / size_b) ** 2
+    return np.sqrt(s)
+
+
+@compiled
+def _radius(u0, u1, members, z):  # pragma: no cover - compiled
+    """Return how far apart the directions of a group's members are from its first one's."""
+    radius = 0.0
+    for u in range(u0, u1):
+        radius = max(radius, _apart(z[members[u]], z[members[u0]]))
+    return radius
+
+
+@compiled
+def _near(kept, turn, swing, radius, z, code, margin, touch, chosen):  # pragma: no cover - compiled
+    """List the hyperplanes that a large group may reach; return how many they are."""
+    size, count = _norm(z), 0
+    limit = turn + swing * radius + touch
     for g in range(margin.shape[0]):
-        side = code[j0, g]
-        if side != 0 and side * margin[g] <= limit + touch:
+        if code[g] != 0 and not kept * (code[g] * margin[g] / size - radius) > limit:
+            chosen[count] = g
+            count += 1
+    return count
+
+
+@compiled
+def _margins(normals, count, chosen, z, margin):  # pragma: no cover - compiled
+    for c in range(count):
+        g, s = chosen[c], 0.0
+        for i in range(normals.shape[0]):
+            s += normals[i, g] * z[1 + i]
+        margin[g] = s
+
+
+@compiled
+def _passes(  # pragma: no cover - compiled
+    kept, turn, swing, z0, z, normals, count, chosen, code, margin, touch
+):
+    """Whether one member of a large group stays away from the listed hyperplanes."""
+    if not kept > 0.0:
+        return False
+    _margins(normals, count, chosen, z, margin)
+    limit = _norm(z) * (turn + swing * _apart(z, z0)) + touch
+    for c in range(count):
+        g = chosen[c]
+        if code[g] != 0 and not kept * code[g] * margin[g] > limit:
             return False
     return True
 

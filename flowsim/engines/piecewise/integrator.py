@@ -457,14 +457,8 @@ def _turning(t: np.ndarray, kink: np.ndarray, at: np.ndarray) -> np.ndarray:
 
     Summed from one time to the next, so that near coincidences cost no digits.
     """
-    effect = np.zeros(len(at))
-    slope = total = 0.0
-    before = 0.0
-    for i, s in enumerate(at):
-        gap = s - before
-        effect[i] = (effect[i - 1] if i else 0.0) + gap * (slope + 0.5 * total * gap)
-        slope += total * gap
-        if i < len(t):
-            total += kink[i]
-        before = s
-    return effect
+    gap = np.diff(at, prepend=0.0)
+    total = np.append(0.0, np.cumsum(kink))[: len(at)]
+    gained = total * gap
+    slope = np.cumsum(gained) - gained
+    return np.cumsum(gap * (slope + 0.5 * gained))

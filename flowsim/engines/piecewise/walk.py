@@ -79,7 +79,7 @@ class Scratch(NamedTuple):
     poly: np.ndarray  # (order+1,)
     ends: np.ndarray  # (2, order+1, G), those of the slides from where the neuron is
     exits: np.ndarray  # (2, order+1)
-    size: np.ndarray  # (order+1,)
+    sizes: np.ndarray  # (3, order+1)
     a: np.ndarray  # (order+1,)
     w: np.ndarray  # (order+1, d)
     base: np.ndarray  # (order+1, d): what sides add to D, from the step's beginning
@@ -87,6 +87,7 @@ class Scratch(NamedTuple):
     D: np.ndarray  # (order+1, d): its projection onto the slides
     new: np.ndarray  # (d+1,)
     multipliers: np.ndarray  # (d, d)
+    all: np.ndarray  # (G,) int64, all hyperplanes
     slides: np.ndarray  # (G,) int64
     sides: np.ndarray  # (G+1,) int64
     choice: switching.Scratch
@@ -97,9 +98,9 @@ def scratch(order: int, d: int, planes: int) -> Scratch:
     p = order + 1
     return Scratch(
         np.zeros((2, planes)), np.zeros((2, planes)), np.zeros(p), np.zeros((2, p, planes)),
-        np.zeros((2, p)), np.zeros(p), np.zeros(p), np.zeros((p, d)), np.zeros((p, d)),
+        np.zeros((2, p)), np.zeros((3, p)), np.zeros(p), np.zeros((p, d)), np.zeros((p, d)),
         np.zeros((p, d)), np.zeros((p, d)), np.zeros(d + 1), np.zeros((d, d)),
-        np.zeros(planes, np.int64), np.zeros(planes + 1, np.int64), switching.scratch(d, planes),
+        np.arange(planes), np.zeros(planes, np.int64), np.zeros(planes + 1, np.int64), switching.scratch(d, planes),
     )  # fmt: skip
 
 
@@ -149,6 +150,8 @@ def walk(  # pragma: no cover - compiled
     for k in range(k0, k1):
         if walkers.status[k] == FULL:
             walkers.status[k] = GOING
+        if walkers.status[k] == GOING and _is_full(out, plan.normals.shape[0]):
+            walkers.status[k] = FULL
         if walkers.status[k] == GOING:
             drift = max(
                 drift,
@@ -158,6 +161,12 @@ def walk(  # pragma: no cover - compiled
                 ),
             )  # fmt: skip
     return drift
+
+
+@compiled
+def _is_full(out, d):  # pragma: no cover - compiled
+    """Whether the log may not hold what one more event writes."""
+    return out.count[0] + d + 3 > out.x.shape[0]
 
 
 @compiled
@@ -249,7 +258,7 @@ def _walk_one(  # pragma: no cover - compiled
         if count > 0:
             _onto_slides(rank, work, z[1:])
             project_all(normals, z[1:], work.lines[0])
-        if out.count[0] + 2 * d + 4 > out.x.shape[0]:
+        if _is_full(out, d):
             walkers.status[k] = FULL
             return drift
     walkers.x[k] = x
@@ -352,19 +361,15 @@ def _expand(order, unit, x, z, rank, work):  # pragma: no cover - compiled
         work.w[0, i] = z[1 + i]
     for o in range(order):
         recurrence(o, unit, work.D, work.a, work.w)
-    for o in range(order + 1):
-        s = 0.0
-        for i in range(d):
-            s += work.w[o, i] ** 2
-        work.size[o] = np.sqrt(s)
 
 
 @compiled
 def _next(k, h, x, count, plan, ends, walkers, touch, table, work):  # pragma: no cover - compiled
     """Return the neuron's next event within `h`: (time, what, hyperplane, side)."""
     at, what, where = first_of_neuron(
-        h, plan.normals, walkers.code[k], work.a, work.w, walkers.balance[k], walkers.sign[k],
-        touch, table, work.size, work.lines[0], work.lines[1], work.poly,
+        h, plan.normals, work.all.shape[0], work.all, walkers.code[k], work.a, work.w,
+        walkers.balance[k], walkers.sign[k], touch, table, work.sizes[0], work.sizes[1],
+        work.sizes[2], work.lines[0], work.lines[1], work.poly,
     )  # fmt: skip
     if count == 0:
         return at, what, where, 0
