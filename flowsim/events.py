@@ -116,6 +116,7 @@ class EventLog:
     def __init__(self) -> None:
         self._tables: list[Events] = []
         self._rows: list[Event] = []
+        self._in_tables = 0
 
     def append(self, row: Event) -> None:
         """Add one event."""
@@ -126,6 +127,7 @@ class EventLog:
         if isinstance(rows, Events):
             self._close()
             self._tables.append(rows)
+            self._in_tables += len(rows)
         else:
             self._rows += rows
 
@@ -134,12 +136,13 @@ class EventLog:
         return self
 
     def __len__(self) -> int:
-        return sum(len(table) for table in self._tables) + len(self._rows)
+        return self._in_tables + len(self._rows)
 
     def until(self, t: float) -> None:
         """Forget what is later than `t`."""
         table = self.table()
-        self._tables, self._rows = [table.select(table.t <= t)], []
+        self._tables, self._in_tables = [], 0
+        self.extend(table.select(table.t <= t))
 
     def table(self) -> Events:
         """Return all events by time; those of one time in the order in which they came."""
@@ -159,4 +162,5 @@ class EventLog:
         """Make a table of the single rows."""
         if self._rows:
             self._tables.append(Events.from_rows(self._rows))
+            self._in_tables += len(self._rows)
             self._rows = []

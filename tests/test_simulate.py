@@ -205,7 +205,7 @@ def test_margins_that_tend_to_zero_make_no_events(rtol):
     """AND on four corners: a neuron tends to a ray of two hyperplanes, one without a jump."""
     corners = [[-1, -1, 1], [-1, 1, 1], [1, -1, 1], [1, 1, 1]]
     net = fs.init.balanced(2, 3, 1e-3, seed=0)
-    run = fs.simulate(net, fs.Dataset(corners, [0, 0, 0, 1]), rtol=rtol, max_steps=600)
+    run = fs.simulate(net, fs.Dataset(corners, [0, 0, 0, 1]), rtol=rtol, t1=3500.0)
     assert len(run.events.where("pattern")) == 2
     assert len(run.events.where("ambiguous")) == 0
 

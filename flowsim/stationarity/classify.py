@@ -59,11 +59,18 @@ class Snapshot:
         live = np.flatnonzero(self.fate == ALIVE)
         if len(live) == 0:
             return out
-        codes, inverse = np.unique(self.code[live], axis=0, return_inverse=True)
-        for i, code in enumerate(codes):
+        for members in self.by_cell(live):
+            code = self.code[members[0]]
             p, _ = projector(self.cells.normals[code == 0])
-            out[live[inverse.ravel() == i]] = p @ self.cells.field(r, code)
+            out[members] = p @ self.cells.field(r, code)
         return out
+
+    def by_cell(self, neurons: np.ndarray) -> list[np.ndarray]:
+        """Return the neurons of each cell; to hash codes is faster than to sort them."""
+        cell: dict[bytes, list[int]] = {}
+        for j in neurons.tolist():
+            cell.setdefault(self.code[j].tobytes(), []).append(j)
+        return [np.array(members) for members in cell.values()]
 
     def vanished(self, D: np.ndarray) -> np.ndarray:
         """Mark balanced neurons that shrink along a fixed direction, beyond notice."""

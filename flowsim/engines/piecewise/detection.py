@@ -229,7 +229,17 @@ def scan(  # pragma: no cover - compiled
                 if balance[j] >= 0 and (
                     count == 0
                     or _passes(
-                        kept, turn, swing, z[j0], z[j], normals, count, chosen, code[j], margin, touch
+                        kept,
+                        turn,
+                        swing,
+                        z[j0],
+                        z[j],
+                        normals,
+                        count,
+                        chosen,
+                        code[j],
+                        margin,
+                        touch,
                     )
                 ):
                     continue
@@ -244,9 +254,7 @@ def scan(  # pragma: no cover - compiled
             if kind != NOTHING:
                 x[j], what[j], where[j] = at, kind, g
             if kind == MARGIN:
-                kinks[j] = kink(
-                    unit, at, g, own_a, own_w, jumps, spread, planes, mass[j], normals
-                )
+                kinks[j] = kink(unit, at, g, own_a, own_w, jumps, spread, planes, mass[j], normals)
 
 
 @compiled

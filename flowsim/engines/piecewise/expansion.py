@@ -243,6 +243,19 @@ def expand(  # pragma: no cover - compiled
             r[i + 1, k] = -h[k]
 
 
+@compiled
+def sides(index, minus, plus, r, ends):  # pragma: no cover - compiled
+    """Write what hyperplanes add to D on their sides, ends (2, order+1, G), from r (order+1, n).
+
+    minus and plus (n,) are what a sample's unit residual adds on either side.
+    """
+    ends[:] = 0.0
+    for o in range(r.shape[0]):
+        for k in range(index.shape[0]):
+            ends[0, o, index[k]] += minus[k] * r[o, k]
+            ends[1, o, index[k]] += plus[k] * r[o, k]
+
+
 @summing
 def spread(X, weight, members, z, mass):  # pragma: no cover - compiled
     """Return a bound on the rate at which the residual moves the field.

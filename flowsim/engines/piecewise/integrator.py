@@ -16,7 +16,9 @@ from flowsim.cells import TOUCH, Cells
 from flowsim.engines.groups import Groups
 from flowsim.engines.piecewise import detection, expansion
 from flowsim.engines.piecewise.blocks import Blocks
+from flowsim.engines.piecewise.long_steps import LongSteps
 from flowsim.engines.piecewise.roots import binomials
+from flowsim.engines.piecewise.walk import Log, Scratch
 from flowsim.engines.piecewise.walkers import Party
 from flowsim.engines.switching import Cause, Rules, Switching
 from flowsim.events import Event, EventLog
@@ -24,6 +26,8 @@ from flowsim.state import State
 
 #: Part of the tolerance that the predicted effect of crossings may use up.
 SAFETY = 0.5
+#: A step looks for events within this many times the last one's length.
+OUTLOOK = 8.0
 #: Attempts at a step; each is shorter, the last ends at the first event.
 ATTEMPTS = 6
 
@@ -139,10 +143,14 @@ class Integrator:
         self._A = np.empty((m, p))
         self._W = np.empty((m, p, d))
         self._AQ = np.empty((m, p))
-        self._Q = np.empty((m // (d + 2) + 1, d + 1, d + 1))  # only groups of more than d+1
+        self.moments = np.empty((m // (d + 2) + 1, d + 1, d + 1))  # only groups of more than d+1
         self._first = np.zeros(m + 1, dtype=np.int64)
-        self._wide = np.zeros(m + 1, dtype=np.int64)
+        self.wide = np.zeros(m + 1, dtype=np.int64)
         self._speed = np.zeros(m)
+        self.outlook = np.inf
+        self._long = LongSteps()
+        self.scratch: list[tuple[Scratch, Log]] = []
+        self._ends = np.empty((2, p, cells.n_hyperplanes))
         plus, minus = cells.side_coefficients
         moment = cells.weight * cells.orientation * cells.norms
         self._moments = (minus * moment, plus * moment)
@@ -190,7 +198,7 @@ class Integrator:
         mass = self.state.mass
         self._r[0] = self.residual()
         base, D = self._base[:count], self._D[:count]
-        self._fields(0, active, base, D)
+        self.write_fields(0, active, base, D)
         fastest = float(np.max(np.abs(D[:, 0]), initial=0.0))
         bound = fastest
         if not self.frozen:
@@ -198,11 +206,11 @@ class Integrator:
             bound = max(fastest, float(own))
         e = Expansion(
             active, start, members, mass, self._r, base, D, self._A, self._W,
-            self._first[: count + 1], np.empty(0), cells.tie(self._r[0]),
+            self._first[: count + 1], self._ends, cells.tie(self._r[0]),
             expansion.time_unit(bound) if fastest > 0.0 else 1.0,
         )  # fmt: skip
         expansion.load_columns(
-            start, members, self.state.z, mass, e.A, e.W, self._AQ, self._Q, e.first, self._wide
+            start, members, self.state.z, mass, e.A, e.W, self._AQ, self.moments, e.first, self.wide
         )
         self._fill(e)
         # The bound may be far off, where its fast directions are at rest. Only coefficients
@@ -211,13 +219,14 @@ class Integrator:
         while e.step > expansion.FAR * e.unit and e.unit < slowest:
             e.unit = min(expansion.FAR * e.unit, slowest)
             self._fill(e)
-        e.ends = np.array([
-            [np.bincount(cells.index, moment * r, cells.n_hyperplanes) for r in e.r]
-            for moment in self._moments
-        ])  # fmt: skip
+        self.write_sides(e)
         return e
 
-    def _fields(self, i: int, active: np.ndarray, base: np.ndarray, D: np.ndarray) -> None:
+    def write_sides(self, e: Expansion) -> None:
+        """Write what the sides of hyperplanes add to D."""
+        expansion.sides(self.cells.index, *self._moments, e.r, e.ends)
+
+    def write_fields(self, i: int, active: np.ndarray, base: np.ndarray, D: np.ndarray) -> None:
         """Write coefficient i of the groups' fields."""
         groups, slope = self.groups, self.cells.slope
         T = self.blocks.T
@@ -236,7 +245,7 @@ class Integrator:
             expansion.expand(
                 self.order, e.unit, self.X, cells.weight, cells.slope, self.frozen, groups.on,
                 groups.projected, groups.projector, e.active, e.start, e.members, e.mass,
-                e.r, e.base, e.D, e.A, e.W, self._AQ, self._Q, e.first, self._wide,
+                e.r, e.base, e.D, e.A, e.W, self._AQ, self.moments, e.first, self.wide,
                 self.blocks.T, self.blocks.U,
             )  # fmt: skip
         else:
@@ -252,12 +261,12 @@ class Integrator:
             if i > 0 and self.frozen:
                 e.base[:, i] = e.D[:, i] = 0.0
             elif i > 0:
-                self._fields(i, e.active, e.base, e.D)
+                self.write_fields(i, e.active, e.base, e.D)
             if i < self.order:
                 e.r[i + 1] = -self.blocks.outputs(
                     count, expansion.next_order, i, e.unit, cells.slope,
                     self.frozen, groups.on, e.active, e.start, e.members, e.mass,
-                    after=(e.D, e.A, e.W, self._AQ, self._Q, e.first, self._wide),
+                    after=(e.D, e.A, e.W, self._AQ, self.moments, e.first, self.wide),
                 )  # fmt: skip
 
     def speed(self, e: Expansion) -> float:
@@ -270,7 +279,9 @@ class Integrator:
 
     def plan(self, e: Expansion, limit: float) -> Step:
         """Return the step that `e` allows, at most `limit` long: its neurons have been moved."""
-        h = min(e.step, limit)
+        if self._long.worth(self, e, limit):
+            e = self._long.expand(self, e, limit)
+        h = min(e.step, limit, self.outlook)
         step, kinks = self._scan(e, h)
         ends = np.sort(step.x[np.isfinite(step.x)]) * e.unit
         step.tau = h if len(ends) == 0 else self._length(step, kinks, h)
@@ -422,6 +433,9 @@ class Integrator:
         assert state is not None
         self.drift = max(self.drift, drift)
         self.state.adopt(state)
+        if tau > 0.0:
+            self.outlook = OUTLOOK * tau if tau < step.e.step else np.inf
+        self._long.note(step.e.step, tau)
         began = self.time
         self._forward(tau)
         if party is not None:

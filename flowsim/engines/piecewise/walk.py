@@ -100,7 +100,8 @@ def scratch(order: int, d: int, planes: int) -> Scratch:
         np.zeros((2, planes)), np.zeros((2, planes)), np.zeros(p), np.zeros((2, p, planes)),
         np.zeros((2, p)), np.zeros((3, p)), np.zeros(p), np.zeros((p, d)), np.zeros((p, d)),
         np.zeros((p, d)), np.zeros((p, d)), np.zeros(d + 1), np.zeros((d, d)),
-        np.arange(planes), np.zeros(planes, np.int64), np.zeros(planes + 1, np.int64), switching.scratch(d, planes),
+        np.arange(planes), np.zeros(planes, np.int64), np.zeros(planes + 1, np.int64),
+        switching.scratch(d, planes),
     )  # fmt: skip
 
 

@@ -82,8 +82,13 @@ class Party:
 
         def chunk(k0: int) -> tuple[float, list[tuple[np.ndarray, np.ndarray]]]:
             k1 = min(k0 + CHUNK, count)
-            work = walk.scratch(flow.order, cells.d, cells.n_hyperplanes)
-            log = walk.log(LOG_ROWS)
+            try:
+                work, log = flow.scratch.pop()
+            except IndexError:
+                work, log = (
+                    walk.scratch(flow.order, cells.d, cells.n_hyperplanes),
+                    walk.log(LOG_ROWS),
+                )
             drift, drained = 0.0, []
             while True:
                 drift = max(
@@ -97,6 +102,7 @@ class Party:
                 drained.append((log.rows[:filled].copy(), log.x[:filled].copy()))
                 log.count[0] = 0
                 if not np.any(w.status[k0:k1] == walk.FULL):
+                    flow.scratch.append((work, log))
                     return drift, drained
 
         while starts:

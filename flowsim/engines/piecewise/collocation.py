@@ -1,0 +1,226 @@
+"""Long steps through stiff tails: the residual's polynomial by collocation, L-stable.
+
+Near its end the flow has fast directions that are at rest, and slow ones. A Taylor step is then
+as short as the fast ones' stability asks. But neurons turn slowly there, whatever the residual
+does; stiff is only its feedback. So take the residual as a polynomial through its values R at s
+Radau nodes of the step, let neurons follow their (linear, not stiff) flow under it, and demand
+
+    R_i = y - h(z(t_i; R)).
+
+That is Radau IIA with s stages, order 2s - 1 (Hairer & Wanner 1996, IV.5), but for its stages:
+neurons move by their Taylor series. It is solved by Newton's method with the kernel frozen,
+
+    r' = -K r,   K = weight sum_q B_q (sum a^2 P_q + sum w w^T) B_q^T,   B_q = diag(c_q) X,
+
+which falls into scalar equations, one an eigenvector of K: (1 + h lambda A) delta = rho, with A
+the s x s matrix of the method.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.polynomial import legendre, polynomial
+
+from flowsim.engines.piecewise.expansion import (
+    _add_output,
+    compiled,
+    moments_of,
+    recurrence,
+)
+
+if TYPE_CHECKING:
+    from flowsim.engines.piecewise.integrator import Expansion, Integrator
+
+#: Stages; polynomials of this degree are still evaluated to the last digit.
+STAGES = 10
+#: Newton iterations; each gains the factor by which neurons turn in the step.
+ITERATIONS = 12
+#: Modes of the kernel that are faster than this part of the fastest are told apart.
+RANK = 1e-15
+#: Kernels of more groups times inputs, and samples, than this are left to Taylor steps.
+LARGEST = 400
+
+
+@dataclass(frozen=True, eq=False)
+class Radau:
+    """Radau's nodes on (0, 1], and what turns values there into coefficients and integrals."""
+
+    nodes: np.ndarray  # (s,)
+    integral: np.ndarray  # (s, s): of the polynomial through the values, from 0 to each node
+    power: np.ndarray  # (s, s): its coefficients in powers
+    top: np.ndarray  # (2, s): its two highest coefficients in Legendre's polynomials
+
+
+@cache
+def radau(stages: int) -> Radau:
+    """Return the right Radau nodes and their matrices."""
+    # The roots of P_s - P_{s-1} on [-1, 1], of which 1 is one.
+    series = np.zeros(stages + 1)
+    series[-2:] = -1.0, 1.0
+    roots = np.sort(legendre.legroots(series).real)
+    for _ in range(3):  # to the last digit
+        roots -= legendre.legval(roots, series) / legendre.legval(roots, legendre.legder(series))
+    roots[-1] = 1.0
+    nodes = 0.5 * (roots + 1.0)
+    values = legendre.legvander(roots, stages - 1)
+    to_legendre = np.linalg.inv(values)
+    antiderivatives = [
+        legendre.legval(roots, legendre.legint(unit, lbnd=-1.0)) / 2.0 for unit in np.eye(stages)
+    ]
+    shifted = np.zeros((stages, stages))
+    for k, unit in enumerate(np.eye(stages)):
+        on_unit = legendre.leg2poly(unit[: k + 1])
+        total = np.zeros(1)
+        for c in on_unit[::-1]:  # Horner, in x of [0, 1]
+            total = polynomial.polyadd(polynomial.polymul(total, [-1.0, 2.0]), [c])
+        shifted[: len(total[: k + 1]), k] = total[: k + 1]
+    return Radau(
+        nodes, np.array(antiderivatives).T @ to_legendre, shifted @ to_legendre, to_legendre[-2:]
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Modes:
+    """Eigenvectors (n, M) and eigenvalues (M,) of the kernel."""
+
+    U: np.ndarray
+    rate: np.ndarray
+
+    @classmethod
+    def of(cls, flow: Integrator, e: Expansion) -> Modes:
+        """Decompose the kernel of the present state."""
+        cells, groups = flow.cells, flow.groups
+        z, mass = flow.state.z, e.mass
+        factors = []
+        for q, g in enumerate(e.active):
+            own = e.members[e.start[q] : e.start[q + 1]]
+            weighted = z[own] * np.sqrt(mass[own])[:, None]
+            P = groups.projector[g] if groups.projected[g] else np.eye(cells.d)
+            block = np.sum(weighted[:, 0] ** 2) * P + weighted[:, 1:].T @ weighted[:, 1:]
+            values, vectors = np.linalg.eigh(block)
+            root = vectors * np.sqrt(np.maximum(values, 0.0))
+            on = groups.on[g]
+            slopes = np.where(on > 0, 1.0, np.where(on < 0, cells.slope, 0.0))
+            factors.append(slopes[:, None] * (cells.X @ root))
+        U, sigma, _ = np.linalg.svd(np.hstack(factors), full_matrices=False)
+        rate = cells.weight * sigma**2
+        kept = rate > RANK * rate[0]
+        return cls(U[:, kept], rate[kept])
+
+    def slow(self, h: float, c: np.ndarray) -> np.ndarray:
+        """Return what is left of an error c (..., n) of the residual after feedback over `h`."""
+        gone = h * self.rate / (1.0 + h * self.rate)
+        return c - ((c @ self.U) * gone) @ self.U.T
+
+
+@compiled
+def follow(order, unit, groups, first, D, A, W):  # pragma: no cover - compiled
+    """Write the coefficients of all columns under given fields."""
+    for q in range(groups):
+        for c in range(first[q], first[q + 1]):
+            for i in range(order):
+                recurrence(i, unit, D[q], A[c], W[c])
+
+
+@compiled
+def outputs_at(  # pragma: no cover - compiled
+    x, slope, on, active, start, members, mass, first, wide, A, W, Q, U
+):
+    """Add the outputs of all groups at `x` (in units) to U (d, n)."""
+    d = W.shape[2]
+    order = A.shape[1] - 1
+    z = np.empty((d + 1, d + 1))
+    v = np.empty(d)
+    for q in range(active.shape[0]):
+        c0, c1 = first[q], first[q + 1]
+        for c in range(c0, c1):
+            for i in range(d + 1):
+                s = A[c, order] if i == 0 else W[c, order, i - 1]
+                for o in range(order - 1, -1, -1):
+                    s = s * x + (A[c, o] if i == 0 else W[c, o, i - 1])
+                z[c - c0, i] = s
+        v[:] = 0.0
+        if start[q + 1] - start[q] <= d + 1:
+            for b in range(c1 - c0):
+                f = mass[members[start[q] + b]] * z[b, 0]
+                for i in range(d):
+                    v[i] += f * z[b, 1 + i]
+        else:
+            for b in range(d + 1):
+                f = 0.0
+                for c in range(d + 1):
+                    f += z[c, 0] * Q[wide[q], c, b]
+                for i in range(d):
+                    v[i] += f * z[b, 1 + i]
+        _add_output(slope, on[active[q]], v, U)
+
+
+def collocate(flow: Integrator, e: Expansion, h: float) -> float:
+    """Make `e` the expansion over a step `h`; return its error over the tolerance.
+
+    That is the largest turning of a neuron that the polynomial's two highest terms make, after
+    feedback, or that of the neurons' own series. Infinite if Newton's method does not converge.
+    """
+    cells, method = flow.cells, radau(min(STAGES, flow.order - 2))
+    s = len(method.nodes)
+    at_nodes = np.vander(method.nodes, s, increasing=True)
+    modes = Modes.of(flow, e)
+    inverse = np.linalg.inv(np.eye(s) + h * modes.rate[:, None, None] * method.integral)
+    floor = 8.0 * np.finfo(float).eps * (np.abs(e.r[0]).max() + np.abs(cells.y).max())
+    e.unit, e.r[1:] = h, 0.0
+    before = np.inf
+    for _ in range(ITERATIONS):
+        _follow(flow, e)
+        # What the polynomial is, not what values it was made of: so no digits are lost to powers.
+        now = np.array([_outputs(flow, e, x) for x in method.nodes])
+        rho = cells.y - now - at_nodes @ e.r[:s]
+        along = rho @ modes.U
+        solved = np.einsum("mij,jm->im", inverse, along)
+        delta = rho + (solved - along) @ modes.U.T
+        change = float(np.abs(delta).max())
+        if change <= floor:
+            break
+        if not change < before:
+            return np.inf
+        before = change
+        e.r[:s] += method.power @ delta
+    else:
+        return np.inf
+    R = at_nodes @ e.r[:s]
+    top = np.abs(modes.slow(h, method.top @ (R - R[-1])))
+    return _error(flow, e, h, top.max(axis=0))
+
+
+def _follow(flow: Integrator, e: Expansion) -> None:
+    """Let the columns follow the fields of the residual's polynomial."""
+    for i in range(flow.order + 1):
+        flow.write_fields(i, e.active, e.base, e.D)
+    follow(flow.order, e.unit, len(e.active), e.first, e.D, e.A, e.W)
+
+
+def _outputs(flow: Integrator, e: Expansion, x: float) -> np.ndarray:
+    U = np.zeros_like(flow.X)
+    outputs_at(
+        x, flow.cells.slope, flow.groups.on, e.active, e.start, e.members, e.mass, e.first,
+        flow.wide, e.A, e.W, flow.moments, U,
+    )  # fmt: skip
+    return np.einsum("dn,dn->n", flow.X, U)
+
+
+def _error(flow: Integrator, e: Expansion, h: float, top: np.ndarray) -> float:
+    """Return the step's error over the tolerance; `top` (n,) is that of the residual."""
+    T, columns = np.empty_like(flow.X), int(e.first[-1])
+    moments_of(flow.X, flow.cells.weight, top, T)
+    turning = h * float(np.linalg.norm(np.abs(T).sum(axis=1)))
+    allowed = max(flow.rtol, h * flow.cells.rounding(e.r[0]) / 16.0)
+    last = max(
+        np.sqrt(np.max(e.A[:columns, -i] ** 2 + np.sum(e.W[:columns, -i] ** 2, axis=1)))
+        for i in (1, 2)
+    )
+    turn = h * float(np.max(np.linalg.norm(np.sum(np.abs(e.D), axis=1), axis=1)))
+    # |D| h <= 2, as in a Taylor step; the powers make errors of the order of the method.
+    return max(turning / allowed, last / flow.rtol, (turn / 2.0) ** len(e.r))
