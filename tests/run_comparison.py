@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import flowsim as fs
+from flowsim.engines import Piecewise
 
 #: Kinds of events whose times are those of the flow, not of an engine's steps.
 KINDS = ("pattern", "death", "origin", "sign_change", "ambiguous", "alignment_end", "user")
@@ -182,8 +183,8 @@ def random_system(seed: int, shape: tuple[int, int, int] | None = None) -> Syste
 
 
 def within(system: System, steps: int) -> tuple[System, fs.Solution]:
-    """Cut a system short where the piecewise engine would take more steps; return both."""
-    run = system.run(max_steps=steps)
+    """Cut a system short where Taylor steps to every event would be more; return both."""
+    run = system.run(max_steps=steps, engine=Piecewise(every_event=True))
     if run.status == "stationary":
         return system, run
     t1 = float(f"{run.t_end:.2g}")
