@@ -61,6 +61,10 @@ class State:
         """(m,) squared scale ``4**exponent`` of each neuron; underflows to 0 harmlessly."""
         return np.ldexp(1.0, np.clip(2 * self.exponent, -2000, 1023).astype(np.int32))
 
+    def subset(self, rows: slice) -> State:
+        """Return an independent state of some of the neurons."""
+        return State(**{f.name: getattr(self, f.name)[rows].copy() for f in fields(self)})
+
     def copy(self) -> State:
         """Return an independent copy."""
         return State(**{f.name: getattr(self, f.name).copy() for f in fields(self)})

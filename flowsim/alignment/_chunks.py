@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 
@@ -44,12 +44,26 @@ def walk_all(net: TwoLayerReLU, cells: Cells, t: float, *, record: bool) -> Walk
 
     The result does not depend on the number of cores.
     """
+    return _walk(lambda part: State.of(net.subset(part), cells), net.m, cells, t, record, True)
+
+
+def walk_on(state: State, cells: Cells, t: float) -> Walked:
+    """Walk all neurons on from `state`, whose cells are chosen, as `walk_all` does for a time `t`.
+
+    All labels `cells.y` stand for the residual.
+    """
+    return _walk(state.subset, len(state.z), cells, t, True, False)
+
+
+def _walk(
+    part_of: Callable[[slice], State], m: int, cells: Cells, t: float, record: bool, start: bool
+) -> Walked:
     plan = plan_of(cells)
     size = max(1, min(CHUNK, CHUNK_CODES // cells.n_hyperplanes))
-    slices = [slice(i, min(i + size, net.m)) for i in range(0, net.m, size)]
+    slices = [slice(i, min(i + size, m)) for i in range(0, m, size)]
 
     def work(part: slice) -> Walked:
-        return _Chunk(net.subset(part), cells, plan, record).walk(t)
+        return _Chunk(part_of(part), cells, plan, record, start).walk(t)
 
     workers = min(len(slices), available_cores())
     if workers == 1:
@@ -81,9 +95,10 @@ def _joined(parts: Iterator[Walked], slices: list[slice]) -> Walked:
 class _Chunk:
     """The walk of one chunk."""
 
-    def __init__(self, net: TwoLayerReLU, cells: Cells, plan: Plan, record: bool) -> None:
+    def __init__(
+        self, state: State, cells: Cells, plan: Plan, record: bool, start: bool
+    ) -> None:
         self.cells, self.plan, self.record = cells, plan, record
-        state = State.of(net, cells)
         m, planes = state.code.shape
         whole = np.zeros((m, 9), dtype=np.int64)
         for column, values in (
@@ -99,7 +114,11 @@ class _Chunk:
         self.log = neurons.log(LOG_ROWS if record else 0)
         self.scratch = neurons.scratch(cells.d, planes)
         self.drained: list[tuple[np.ndarray, np.ndarray]] = []
-        self._start()
+        if start:
+            self._start()
+        s = self.neurons
+        s.z[:, 0] *= s.whole[:, neurons.SIGN]
+        s.whole[s.whole[:, neurons.FATE] != ALIVE, neurons.STATUS] = neurons.SETTLED
 
     def _start(self) -> None:
         """Choose signs where a = 0 and cells of neurons on hyperplanes; find the dead."""
@@ -107,14 +126,12 @@ class _Chunk:
         for j in np.flatnonzero((s.z[:, 0] == 0.0) & (s.whole[:, neurons.FATE] == ALIVE)):
             growth = s.z[j, 1:] @ cells.field(cells.y, s.code[j])
             s.whole[j, neurons.SIGN] = -1 if growth < 0.0 else 1
-        s.z[:, 0] = np.abs(s.z[:, 0])
         for j in np.flatnonzero((s.whole[:, neurons.FATE] == ALIVE) & ~np.all(s.code, axis=1)):
             self._enter(int(j), self._select(int(j)), start=True)
         if self.plan.dies:
             on = np.where(s.code > 0, self.plan.on[1], self.plan.on[0])
             off = np.all(s.code != 0, axis=1) & ~np.any(on > 0, axis=1)
             s.whole[(s.whole[:, neurons.FATE] == ALIVE) & off, neurons.FATE] = DEAD
-        s.whole[s.whole[:, neurons.FATE] != ALIVE, neurons.STATUS] = neurons.SETTLED
 
     def walk(self, t: float) -> Walked:
         """Walk up to time `t`, choosing cells where the kernel asks."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from flowsim.cells import Cells
@@ -10,6 +12,12 @@ from flowsim.events import Events, kind_code
 
 def events_of(rows: np.ndarray, times: np.ndarray, cells: Cells) -> Events:
     """Return the table of events: one row a sample where a hyperplane's code has changed."""
+    table = scaled_events(rows, times, cells)
+    return replace(table, t=np.ldexp(table.t, -cells.time_exponent))
+
+
+def scaled_events(rows: np.ndarray, times: np.ndarray, cells: Cells) -> Events:
+    """Return the table of events in scaled time."""
     neuron, kind, plane, before, after = rows.T
     pattern = kind == kind_code("pattern")
     per_plane = np.bincount(cells.index, minlength=cells.n_hyperplanes)
@@ -24,7 +32,7 @@ def events_of(rows: np.ndarray, times: np.ndarray, cells: Cells) -> Events:
     # The sort is stable, so causes precede effects.
     order = np.argsort(times[row], kind="stable")
     return Events(
-        t=np.ldexp(times[row], -cells.time_exponent)[order],
+        t=times[row][order],
         kind_code=kind[row][order].astype(np.int8),
         neuron=neuron[row][order].astype(np.int32),
         sample=sample[order].astype(np.int32),

@@ -17,6 +17,8 @@ how many threads take them.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -34,7 +36,8 @@ def time_unit(rate: float) -> float:
     """Return the power of two, which rounds nothing, at or below ``1 / rate``; 1 for rate 0."""
     if not rate > 0.0:
         return 1.0
-    return float(2.0 ** -np.clip(np.frexp(min(rate, 2.0**1000))[1], -1000, 1000))
+    _, exponent = math.frexp(min(rate, 2.0**1000))
+    return math.ldexp(1.0, -max(exponent, -1000))
 
 
 @summing

@@ -7,14 +7,14 @@ residual turns no neuron by more than the tolerance (DESIGN: two levels).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from flowsim.alignment.plan import plan_of
 from flowsim.cells import TOUCH, Cells
 from flowsim.engines.groups import Groups
-from flowsim.engines.piecewise import detection, expansion
+from flowsim.engines.piecewise import closed_form, detection, expansion
 from flowsim.engines.piecewise.blocks import Blocks
 from flowsim.engines.piecewise.long_steps import LongSteps
 from flowsim.engines.piecewise.roots import binomials
@@ -24,6 +24,8 @@ from flowsim.engines.switching import Cause, Rules, Switching
 from flowsim.events import Event, EventLog
 from flowsim.state import State
 
+#: A step in closed form is at least so many Taylor steps long.
+CLOSED = 4.0
 #: Part of the tolerance that the predicted effect of crossings may use up.
 SAFETY = 0.5
 #: A step looks for events within this many times the last one's length.
@@ -86,14 +88,15 @@ class Step:
     drift: float = 0.0
     state: State | None = None  # (without codes) where it ends, and the neurons that walk
     party: Party | None = None
+    rate: float | None = None  # of a step in closed form: a bound on |D|
 
     def residual(self, tau: float) -> np.ndarray:
         """Return r(tau) (n,)."""
         return self.e.residual(tau)
 
     def rates(self) -> np.ndarray:
-        """Return the minimal-norm ``||D||`` of each group at the start."""
-        return self.e.rates()
+        """Return the minimal-norm ``||D||`` of each group at the start, or a bound on all."""
+        return self.e.rates() if self.rate is None else np.array([self.rate])
 
     @property
     def still(self) -> bool:
@@ -115,7 +118,9 @@ class Integrator:
     frozen : bool
         Keep ``r = y``.
     every_event : bool
-        End every step at its first event.
+        End every step at its first event, found by a Taylor expansion.
+    closed_form : bool
+        Allow steps in closed form, where the residual does not change.
     time, tail : float
         The present (scaled) time as an unevaluated sum.
     """
@@ -125,12 +130,14 @@ class Integrator:
     rtol: float
     frozen: bool = False
     every_event: bool = False
+    closed_form: bool = True
     time: float = 0.0
     tail: float = 0.0
     drift: float = 0.0
     switching: Switching = field(init=False)
 
     def __post_init__(self) -> None:
+        self.closed_form = self.closed_form and not self.every_event and not self.frozen
         self.order = taylor_order(self.rtol)
         self.table = binomials(self.order)
         cells = self.cells
@@ -279,6 +286,8 @@ class Integrator:
 
     def plan(self, e: Expansion, limit: float) -> Step:
         """Return the step that `e` allows, at most `limit` long: its neurons have been moved."""
+        if self.closed_form and (step := self._in_closed_form(e, limit)) is not None:
+            return step
         if self._long.worth(self, e, limit):
             e = self._long.expand(self, e, limit)
         h = min(e.step, limit, self.outlook)
@@ -300,6 +309,16 @@ class Integrator:
             before = ends[ends <= shorter]
             step.tau, step.cause = float(before[-1] if len(before) else ends[0]), None
         return step
+
+    def _in_closed_form(self, e: Expansion, limit: float) -> Step | None:
+        """Return a step in which the residual does not change, if it is worth it."""
+        tau = min(closed_form.reach(self, e, SAFETY * self.rtol), limit)
+        if not tau > CLOSED * e.step or not np.isfinite(e.step):
+            return None
+        e.r[1:] = 0.0
+        nothing = np.zeros(0, np.int64)
+        rate = closed_form.largest_rate(self, e)
+        return Step(e, tau, np.zeros(0), nothing, nothing, nothing, rate=rate)
 
     def _scan(self, e: Expansion, h: float) -> tuple[Step, np.ndarray]:
         """Return an empty step with every neuron's first event within `h`, and their kinks."""
@@ -413,6 +432,8 @@ class Integrator:
 
     def moved(self, step: Step, tau: float) -> State:
         """Return what the present state will be after the first `tau` of the step."""
+        if step.rate is not None:
+            return closed_form.walk(self, step.e.r[0], tau)[0]
         if tau == step.tau and step.state is not None:
             state, party = step.state, step.party
         else:
@@ -424,6 +445,9 @@ class Integrator:
 
     def take(self, step: Step, log: EventLog, tau: float | None = None) -> None:
         """Take the step, or its first `tau`; note in `log` what has happened on the way."""
+        if step.rate is not None:
+            self._take_closed(step, log, step.tau if tau is None else tau)
+            return
         if tau is None or tau == step.tau:
             tau, cause = step.tau, step.cause
             drift, state, party = step.drift, step.state, step.party
@@ -444,6 +468,16 @@ class Integrator:
             self.switching.place(party.neurons)
         if cause is not None:
             log.extend(self.switching.switch(cause, self.time))
+
+    def _take_closed(self, step: Step, log: EventLog, tau: float) -> None:
+        """Take a step in closed form."""
+        state, events = closed_form.walk(self, step.e.r[0], tau)
+        began = self.time
+        self.state.adopt(state)
+        self.state.code, self.state.fresh = state.code, state.fresh
+        self._forward(tau)
+        log.extend(replace(events, t=np.minimum(began + events.t, self.time)))
+        self.switching.place(np.arange(len(state.z)))
 
     def _forward(self, tau: float) -> None:
         """Move the clock by `tau`."""

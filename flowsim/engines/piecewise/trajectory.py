@@ -72,5 +72,5 @@ class Trajectory:
         tail = float(np.ldexp(self.states.t_tail[row], self.cells.time_exponent))
         return Integrator(
             self.cells, restored(self.states, row, self.cells), self.rtol, self.frozen,
-            self.every_event, float(self._times[row]), tail,
+            self.every_event, True, float(self._times[row]), tail,
         )  # fmt: skip
