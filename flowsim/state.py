@@ -59,7 +59,9 @@ class State:
     @property
     def mass(self) -> np.ndarray:
         """(m,) squared scale ``4**exponent`` of each neuron; underflows to 0 harmlessly."""
-        return np.ldexp(1.0, np.clip(2 * self.exponent, -2000, 1023).astype(np.int32))
+        # The bits of a power of two: many times faster than ldexp.
+        power = np.minimum(2 * self.exponent, 1023)
+        return np.where(power > -1023, (power + 1023) << 52, 0).view(np.float64)
 
     def subset(self, rows: slice) -> State:
         """Return an independent state of some of the neurons."""

@@ -95,9 +95,7 @@ def _joined(parts: Iterator[Walked], slices: list[slice]) -> Walked:
 class _Chunk:
     """The walk of one chunk."""
 
-    def __init__(
-        self, state: State, cells: Cells, plan: Plan, record: bool, start: bool
-    ) -> None:
+    def __init__(self, state: State, cells: Cells, plan: Plan, record: bool, start: bool) -> None:
         self.cells, self.plan, self.record = cells, plan, record
         m, planes = state.code.shape
         whole = np.zeros((m, 9), dtype=np.int64)

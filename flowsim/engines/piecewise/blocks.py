@@ -12,8 +12,10 @@ import numpy as np
 from flowsim._cores import available_cores
 from flowsim.engines.piecewise.expansion import BLOCK, outputs
 
-#: Groups times samples times inputs from which on threads are worth their start.
+#: Numbers (groups times samples times inputs) from which on threads are worth their start.
 WORTH = 2**17
+#: Members of a block, if samples times inputs are few; and the numbers that they make else.
+MEMBERS, NUMBERS = 4096, 2**20
 
 
 @cache
@@ -47,6 +49,16 @@ class Blocks:
             return [kernel(*arguments(0, groups))]
         starts = range(0, groups, BLOCK)
         return list(pool().map(lambda q: kernel(*arguments(q, min(q + BLOCK, groups))), starts))
+
+    def each_member(
+        self, members: int, kernel: Callable[..., Any], arguments: Callable[[int, int], tuple]
+    ) -> list[Any]:
+        """Do the same for blocks of members."""
+        block = int(np.clip(NUMBERS // self.X.size, BLOCK, MEMBERS))
+        if members <= 2 * block or available_cores() == 1:
+            return [kernel(*arguments(0, members))] if members else []
+        starts = range(0, members, block)
+        return list(pool().map(lambda u: kernel(*arguments(u, min(u + block, members))), starts))
 
     def outputs(
         self, groups: int, kernel: Callable[..., Any], *before: Any, after: Sequence[Any] = ()

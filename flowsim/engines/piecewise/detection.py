@@ -195,10 +195,10 @@ def kink(q, x, g, own_a, own_w, jumps, spread, planes, mass, normals):  # pragma
 
 @compiled
 def scan(  # pragma: no cover - compiled
-    h, unit, normals, code, active, start, members, q0, q1, z, mass, first, A, W, balance, sign,
+    h, unit, normals, code, active, start, members, u0, u1, z, mass, first, A, W, balance, sign,
     touch, table, spread, planes, jumps, x, what, where, kinks,
 ):  # fmt: skip
-    """Find the first event within `h` (in units) of every member of groups q0 to q1.
+    """Find the first event within `h` (in units) of members u0 to u1.
 
     Writes x (m,), infinite if there is none, `what`, the hyperplane `where`, and `kinks`, see
     `kink`.
@@ -210,19 +210,21 @@ def scan(  # pragma: no cover - compiled
     margin, slope = np.empty(hyperplanes), np.empty(hyperplanes)
     near = np.arange(hyperplanes)
     chosen = np.empty(hyperplanes, dtype=np.int64)
-    for q in range(q0, q1):
+    q = np.searchsorted(start, u0, side="right") - 1
+    while q < active.shape[0] and start[q] < u1:
         wide = start[q + 1] - start[q] > d + 1
+        own0, own1 = max(u0, start[q]), min(u1, start[q + 1])
         kept, turn, swing, count = 0.0, 0.0, 0.0, hyperplanes
-        j0 = members[start[q]]
+        j0 = members[own0]
         if wide:
             sizes(first[q], first[q + 1], W, widest)
-            own_polynomials(q, start[q], d, start, first, z, j0, A, W, own_a, own_w)
+            own_polynomials(q, own0, d, start, first, z, j0, A, W, own_a, own_w)
             split(own_w, size, along, aside)
             kept, turn, swing = _group_reach(h, z[j0], size, along, aside, widest)
             project_all(normals, z[j0, 1:], margin)
-            radius = _radius(start[q], start[q + 1], members, z)
+            radius = _radius(own0, own1, members, z)
             count = _near(kept, turn, swing, radius, z[j0], code[j0], margin, touch, chosen)
-        for u in range(start[q], start[q + 1]):
+        for u in range(own0, own1):
             j = members[u]
             x[j], what[j], where[j], kinks[j] = np.inf, NOTHING, -1, 0.0
             if wide:
@@ -255,6 +257,7 @@ def scan(  # pragma: no cover - compiled
                 x[j], what[j], where[j] = at, kind, g
             if kind == MARGIN:
                 kinks[j] = kink(unit, at, g, own_a, own_w, jumps, spread, planes, mass[j], normals)
+        q += 1
 
 
 @compiled
@@ -283,11 +286,11 @@ def _norm(z):  # pragma: no cover - compiled
 
 @compiled
 def _apart(a, b):  # pragma: no cover - compiled
-    """Return the distance of two neurons' directions."""
-    size_a, size_b, s = _norm(a), _norm(b), 0.0
+    """Return the distance of two neurons' directions, up to rounding."""
+    f, g, s = 1.0 / _norm(a), 1.0 / _norm(b), 0.0
     for i in range(a.shape[0]):
-        s += (a[i] / size_a - b[i] / size_b) ** 2
-    return np.sqrt(s)
+        s += (a[i] * f - b[i] * g) ** 2
+    return np.sqrt(s) + 1e-15
 
 
 @compiled

@@ -368,48 +368,55 @@ def project(P, w):  # pragma: no cover - compiled
 
 @compiled
 def ride(  # pragma: no cover - compiled
-    x, active, start, members, walks, q0, q1, z, exponent, first, A, W, projected, projector,
+    x, active, start, members, walks, u0, u1, z, exponent, first, A, W, projected, projector,
     balance, gap, gap_exponent, sign,
 ):  # fmt: skip
-    """Move those members of groups q0 to q1 that do not walk by `x` units, onto their slides.
+    """Move members u0 to u1, but for those that walk, by `x` units, onto their slides.
 
     Returns the largest relative correction of a^2 - |w|^2.
     """
-    order = A.shape[1] - 1
     d = W.shape[2]
     basis = np.empty((d + 1, d + 1))
     new = np.empty(d + 1)
     drift = 0.0
-    for q in range(q0, q1):
-        g = active[q]
-        c0, width = first[q], first[q + 1] - first[q]
-        for b in range(width):
-            s = A[c0 + b, order]
-            for o in range(order - 1, -1, -1):
-                s = s * x + A[c0 + b, o]
-            basis[b, 0] = s
-            for i in range(d):
-                s = W[c0 + b, order, i]
-                for o in range(order - 1, -1, -1):
-                    s = s * x + W[c0 + b, o, i]
-                basis[b, 1 + i] = s
-        members_are_columns = start[q + 1] - start[q] <= d + 1
-        for u in range(start[q], start[q + 1]):
+    q = np.searchsorted(start, u0, side="right") - 1
+    while q < active.shape[0] and start[q] < u1:
+        g, wide = active[q], start[q + 1] - start[q] > d + 1
+        if wide:
+            for b in range(d + 1):
+                _at(x, A[first[q] + b], W[first[q] + b], basis[b])
+        for u in range(max(u0, start[q]), min(u1, start[q + 1])):
             j = members[u]
             if walks[j]:
                 continue
-            if members_are_columns:
-                for i in range(d + 1):
-                    new[i] = basis[u - start[q], i]
-            else:
+            if wide:
                 for i in range(d + 1):
                     new[i] = 0.0
-                    for b in range(d + 1):
-                        new[i] += z[j, b] * basis[b, i]
+                for b in range(d + 1):
+                    f = z[j, b]
+                    for i in range(d + 1):
+                        new[i] += f * basis[b, i]
+            else:
+                c = first[q] + u - start[q]
+                _at(x, A[c], W[c], new)
             if projected[g]:
                 project(projector[g], new[1:])
             drift = max(drift, settle(j, new, z, exponent, balance, gap, gap_exponent, sign))
+        q += 1
     return drift
+
+
+@compiled
+def _at(x, a, w, out):  # pragma: no cover - compiled
+    """Write (a, w) at `x` from the coefficients a (order+1,) and w (order+1, d)."""
+    order = a.shape[0] - 1
+    out[0] = a[order]
+    for i in range(w.shape[1]):
+        out[1 + i] = w[order, i]
+    for o in range(order - 1, -1, -1):
+        out[0] = out[0] * x + a[o]
+        for i in range(w.shape[1]):
+            out[1 + i] = out[1 + i] * x + w[o, i]
 
 
 @compiled

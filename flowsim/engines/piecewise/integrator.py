@@ -292,8 +292,10 @@ class Integrator:
             e = self._long.expand(self, e, limit)
         h = min(e.step, limit, self.outlook)
         step, kinks = self._scan(e, h)
-        ends = np.sort(step.x[np.isfinite(step.x)]) * e.unit
-        step.tau = h if len(ends) == 0 else self._length(step, kinks, h)
+        coming = np.flatnonzero(step.x < np.inf)
+        coming = coming[np.argsort(step.x[coming], kind="stable")]
+        ends = step.x[coming] * e.unit
+        step.tau = h if len(ends) == 0 else self._length(ends, kinks[coming], h)
         self._watch_dependent(step)
         for attempt in range(ATTEMPTS):
             if attempt == ATTEMPTS - 1:
@@ -330,10 +332,10 @@ class Integrator:
         )
         kinks = np.zeros(m)
         jumps = np.abs(e.ends[1, 0] - e.ends[0, 0])
-        self.blocks.each(
-            len(e.active), detection.scan,
-            lambda q0, q1: (
-                span, e.unit, self.normals, state.code, e.active, e.start, e.members, q0, q1,
+        self.blocks.each_member(
+            len(e.members), detection.scan,
+            lambda u0, u1: (
+                span, e.unit, self.normals, state.code, e.active, e.start, e.members, u0, u1,
                 state.z, e.mass, e.first, e.A, e.W, state.balance, state.sign, TOUCH, self.table,
                 self._spread, self._planes, jumps, step.x, step.what, step.where, kinks,
             ),
@@ -346,14 +348,11 @@ class Integrator:
             )  # fmt: skip
         return step, kinks
 
-    def _length(self, step: Step, kinks: np.ndarray, h: float) -> float:
+    def _length(self, t: np.ndarray, kink: np.ndarray, h: float) -> float:
         """Return how far to go: to the last event before the crossings' effect is too large.
 
-        By then they have turned the others by ``1/2 sum_j kink_j (t - t_j)^2``.
+        By then they have turned the others by ``1/2 sum_j kink_j (t - t_j)^2``; t ascends.
         """
-        order = np.argsort(step.x, kind="stable")
-        order = order[: int(np.sum(np.isfinite(step.x)))]
-        t, kink = step.x[order] * step.e.unit, kinks[order]
         if self.every_event:
             return float(t[0])
         effect = _turning(t, kink, np.append(t, h))
@@ -384,10 +383,10 @@ class Integrator:
         walks = step.x <= x
         if step.cause is not None and step.cause.what == "dependent":
             walks[step.cause.neurons] = False
-        drifts = self.blocks.each(
-            len(e.active), expansion.ride,
-            lambda q0, q1: (
-                x, e.active, e.start, e.members, walks, q0, q1, state.z, state.exponent, e.first,
+        drifts = self.blocks.each_member(
+            len(e.members), expansion.ride,
+            lambda u0, u1: (
+                x, e.active, e.start, e.members, walks, u0, u1, state.z, state.exponent, e.first,
                 e.A, e.W, groups.projected, groups.projector, state.balance, state.gap,
                 state.gap_exponent, state.sign,
             ),
