@@ -21,7 +21,7 @@ from flowsim.engines.piecewise.roots import binomials
 from flowsim.engines.piecewise.walk import Log, Scratch
 from flowsim.engines.piecewise.walkers import Party
 from flowsim.engines.switching import Cause, Rules, Switching
-from flowsim.events import Event, EventLog
+from flowsim.events import Event, EventLog, Events
 from flowsim.state import State
 
 #: A step in closed form is at least so many Taylor steps long.
@@ -88,7 +88,8 @@ class Step:
     drift: float = 0.0
     state: State | None = None  # (without codes) where it ends, and the neurons that walk
     party: Party | None = None
-    rate: float | None = None  # of a step in closed form: a bound on |D|
+    rate: float | None = None  # of a step in closed form: a bound on |D|,
+    events: Events | None = None  # and what happens
 
     def residual(self, tau: float) -> np.ndarray:
         """Return r(tau) (n,)."""
@@ -318,9 +319,15 @@ class Integrator:
         if not tau > CLOSED * e.step or not np.isfinite(e.step):
             return None
         e.r[1:] = 0.0
+        found = closed_form.walk(self, e.r[0], tau)
+        if found is None:
+            return None
         nothing = np.zeros(0, np.int64)
         rate = closed_form.largest_rate(self, e)
-        return Step(e, tau, np.zeros(0), nothing, nothing, nothing, rate=rate)
+        return Step(
+            e, tau, np.zeros(0), nothing, nothing, nothing, state=found[0], rate=rate,
+            events=found[1],
+        )  # fmt: skip
 
     def _scan(self, e: Expansion, h: float) -> tuple[Step, np.ndarray]:
         """Return an empty step with every neuron's first event within `h`, and their kinks."""
@@ -431,8 +438,8 @@ class Integrator:
 
     def moved(self, step: Step, tau: float) -> State:
         """Return what the present state will be after the first `tau` of the step."""
-        if step.rate is not None:
-            return closed_form.walk(self, step.e.r[0], tau)[0]
+        if step.events is not None:
+            return self._closed(step, tau)[0].copy()
         if tau == step.tau and step.state is not None:
             state, party = step.state, step.party
         else:
@@ -444,7 +451,7 @@ class Integrator:
 
     def take(self, step: Step, log: EventLog, tau: float | None = None) -> None:
         """Take the step, or its first `tau`; note in `log` what has happened on the way."""
-        if step.rate is not None:
+        if step.events is not None:
             self._take_closed(step, log, step.tau if tau is None else tau)
             return
         if tau is None or tau == step.tau:
@@ -468,9 +475,19 @@ class Integrator:
         if cause is not None:
             log.extend(self.switching.switch(cause, self.time))
 
+    def _closed(self, step: Step, tau: float) -> tuple[State, Events]:
+        """Return the state after the first `tau` of a step in closed form, and the events."""
+        if tau < step.tau:
+            found = closed_form.walk(self, step.e.r[0], tau)
+            assert found is not None  # the whole step has been walked
+            return found
+        assert step.state is not None
+        assert step.events is not None
+        return step.state, step.events
+
     def _take_closed(self, step: Step, log: EventLog, tau: float) -> None:
         """Take a step in closed form."""
-        state, events = closed_form.walk(self, step.e.r[0], tau)
+        state, events = self._closed(step, tau)
         began = self.time
         self.state.adopt(state)
         self.state.code, self.state.fresh = state.code, state.fresh
