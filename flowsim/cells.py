@@ -178,7 +178,9 @@ def null_basis(normals: np.ndarray) -> np.ndarray:
 
 
 def projector(normals: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return the projector (d, d) orthogonal to the rows, and their rank."""
+    """Return the projector (d, d) orthogonal to the rows, unit vectors, and their rank."""
+    if len(normals) == 1:
+        return np.eye(normals.shape[1]) - normals.T @ normals, 1
     free = null_basis(normals)
     return free @ free.T, normals.shape[1] - free.shape[1]
 
@@ -186,6 +188,8 @@ def projector(normals: np.ndarray) -> tuple[np.ndarray, int]:
 def multiplier_map(normals: np.ndarray) -> np.ndarray:
     """Return L with ``zeta = L D_0`` solving ``nu_g . (D_0 + sum zeta_h nu_h) = 0``.
 
-    For independent rows N: ``L = -(N N^T)^{-1} N``.
+    For independent rows N, unit vectors: ``L = -(N N^T)^{-1} N``.
     """
+    if len(normals) == 1:
+        return -normals
     return -np.linalg.pinv(normals.T)

@@ -54,38 +54,40 @@ class Groups:
         codes (m, G), signs and fates (m,) are those of all neurons.
         """
         self._ordered = None
-        sliding = ~np.all(codes[neurons], axis=1)
-        made: list[int] = []
-        for j, slides in zip(neurons.tolist(), sliding.tolist(), strict=True):
-            key = codes[j].tobytes() + (bytes([signs[j] & 0xFF]) if slides else b"")
-            here = self.slot[j]
-            if here >= 0 and fates[j] == ALIVE and self._key_of[here] == key:
+        own, made = codes[neurons], []
+        buffer, width = own.tobytes(), own.shape[1]  # one copy; a key is a slice of it
+        sliding = ~np.all(own, axis=1)
+        slots = self.slot[neurons].tolist()
+        columns = (sliding.tolist(), signs[neurons].tolist(), fates[neurons].tolist())
+        for i, (slides, sign, fate) in enumerate(zip(*columns, strict=True)):
+            key = buffer[i * width : (i + 1) * width] + (bytes([sign & 0xFF]) if slides else b"")
+            here, alive = slots[i], fate == ALIVE
+            if here >= 0 and alive and self._key_of[here] == key:
                 continue
-            self._remove(j)
-            if fates[j] != ALIVE:
+            if here >= 0:
+                self._leave(here)
+            slots[i] = -1
+            if not alive:
                 continue
             slot = self._slot_of.get(key)
             if slot is None:
                 slot = self._new_slot(key)
-                self.code[slot] = codes[j]
+                self.code[slot] = own[i]
                 made.append(slot)
                 self.slide_count[slot], self.projected[slot] = 0, slides
                 if slides:
-                    self._describe_slides(slot, codes[j])
-            self.slot[j] = slot
+                    self._describe_slides(slot, own[i])
+            slots[i] = slot
             self.count[slot] += 1
+        self.slot[neurons] = slots
         self.on[made] = self.cells.sample_codes(self.code[made])
 
     def coefficients(self, slots: np.ndarray) -> np.ndarray:
         """Return the slopes of sigma at the samples, 0 on slides (len(slots), n)."""
         return self.cells.coefficients(self.code[slots])
 
-    def _remove(self, j: int) -> None:
-        """Take neuron `j` out; an empty group's slot is freed."""
-        slot = self.slot[j]
-        if slot < 0:
-            return
-        self.slot[j] = -1
+    def _leave(self, slot: int) -> None:
+        """Take a neuron out of a group; an empty group's slot is freed."""
         self.count[slot] -= 1
         if self.count[slot] == 0:
             del self._slot_of[self._key_of[slot]]

@@ -22,6 +22,9 @@ from flowsim.state import State
 if TYPE_CHECKING:
     from flowsim.engines.piecewise.integrator import Expansion, Integrator
 
+#: Sums of squares below this may have lost some to underflow.
+SMALLEST = 1e-250
+
 
 def largest_rate(flow: Integrator, e: Expansion) -> float:
     """Return a bound on ``|D|`` in any cell."""
@@ -35,19 +38,25 @@ def reach(flow: Integrator, e: Expansion, tolerance: float) -> float:
     S e^{2Rt}, S = weight sum_k |x_k|^2 sum_j |z_j|^2, and turn by at most S e^{2Rt} / 2R. Large
     neurons may be at rest meanwhile, up to rounding, as they are at a saddle.
     """
-    state, cells = flow.state, flow.cells
-    moves = np.repeat(e.rates() > cells.rounding(e.r[0]), np.diff(e.start))
-    moving = e.members[moves]
+    cells = flow.cells
     rate = largest_rate(flow, e)
-    if len(moving) == 0 or not rate > 0.0:
+    moves = e.rates() > cells.rounding(e.r[0])
+    if not np.any(moves) or not rate > 0.0:
         return 0.0
-    # Logarithms, since squares of sizes underflow.
-    size = np.linalg.norm(state.z[moving], axis=1)
-    log_size = np.log(size) + state.exponent[moving] * np.log(2.0)
-    top = log_size.max()
-    log_mass = 2.0 * top + np.log(np.sum(np.exp(2.0 * (log_size - top))))
-    log_spread = np.log(cells.weight * np.sum(cells.norms**2)) + log_mass
+    if np.all(moves) and e.spread > SMALLEST:
+        log_spread = np.log(e.spread)
+    else:
+        moving = e.members[np.repeat(moves, np.diff(e.start))]
+        log_spread = np.log(cells.weight * np.sum(cells.norms**2)) + _log_mass(flow.state, moving)
     return float((np.log(2.0 * rate * tolerance) - log_spread) / (2.0 * rate))
+
+
+def _log_mass(state: State, neurons: np.ndarray) -> float:
+    """Return the logarithm of ``sum |z_j|^2``, squares of sizes may underflow."""
+    size = np.linalg.norm(state.z[neurons], axis=1)
+    log_size = np.log(size) + state.exponent[neurons] * np.log(2.0)
+    top = log_size.max()
+    return float(2.0 * top + np.log(np.sum(np.exp(2.0 * (log_size - top)))))
 
 
 def walk(flow: Integrator, r: np.ndarray, tau: float) -> tuple[State, Events] | None:

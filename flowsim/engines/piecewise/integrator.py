@@ -55,6 +55,7 @@ class Expansion:
     first: np.ndarray  # (groups+1,)
     ends: np.ndarray  # (2, order+1, G), what the sides of hyperplanes add to D
     tie: float
+    spread: float  # weight sum_k |x_k|^2 sum_j |z_j|^2
     unit: float = 1.0  # coefficients are those of powers of time / unit
     step: float = np.inf  # the longest step within the tolerance; infinite where nothing moves
 
@@ -208,13 +209,11 @@ class Integrator:
         base, D = self._base[:count], self._D[:count]
         self.write_fields(0, active, base, D)
         fastest = float(np.max(np.abs(D[:, 0]), initial=0.0))
-        bound = fastest
-        if not self.frozen:
-            own = expansion.spread(self.X, cells.weight, members, self.state.z, mass)
-            bound = max(fastest, float(own))
+        spread = float(expansion.spread(self.X, cells.weight, members, self.state.z, mass))
+        bound = fastest if self.frozen else max(fastest, spread)
         e = Expansion(
             active, start, members, mass, self._r, base, D, self._A, self._W,
-            self._first[: count + 1], self._ends, cells.tie(self._r[0]),
+            self._first[: count + 1], self._ends, cells.tie(self._r[0]), spread,
             expansion.time_unit(bound) if fastest > 0.0 else 1.0,
         )  # fmt: skip
         expansion.load_columns(
