@@ -49,9 +49,9 @@ def prepare_cells(
     ends = until(net, data, loss=settings["loss"], record=False)
     rest = (_limits(settings, cells), end_rule(ends, settings, cells), store, report, watch)
     if stepper is None:
-        # Zeros of a user's functions are looked for in steps that the flow keeps smooth.
-        closed_form = watch is None
-        integrator = Integrator(cells, state, rtol, frozen, settings["every_event"], closed_form)
+        # A user's functions have kinks where neurons change their cells: no step goes across them.
+        every_event = bool(settings["every_event"]) or watch is not None
+        integrator = Integrator(cells, state, rtol, frozen, every_event)
         start = lambda: _at_once(lambda: integrate(integrator, *rest))  # noqa: E731
         return Run(start, None, _finish(net, data, settings, integrator, store, ends))
     flow = CellFlow(cells, state, frozen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -18,9 +19,13 @@ WORTH = 2**17
 MEMBERS, NUMBERS = 4096, 2**20
 
 
-@cache
 def pool() -> ThreadPoolExecutor:
     """Return the threads of this process."""
+    return _pool(os.getpid())  # those of a parent do not survive a fork
+
+
+@cache
+def _pool(process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(available_cores(), thread_name_prefix="flowsim")
 
 

@@ -178,6 +178,8 @@ def collocate(flow: Integrator, e: Expansion, h: float) -> float:
         # What the polynomial is, not what values it was made of: so no digits are lost to powers.
         now = np.array([_outputs(flow, e, x) for x in method.nodes])
         rho = cells.y - now - at_nodes @ e.r[:s]
+        if not np.all(np.isfinite(rho)):
+            return np.inf
         along = rho @ modes.U
         solved = np.einsum("mij,jm->im", inverse, along)
         delta = rho + (solved - along) @ modes.U.T

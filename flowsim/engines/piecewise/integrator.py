@@ -89,8 +89,8 @@ class Step:
     drift: float = 0.0
     state: State | None = None  # (without codes) where it ends, and the neurons that walk
     party: Party | None = None
-    rate: float | None = None  # of a step in closed form: a bound on |D|,
-    events: Events | None = None  # and what happens
+    rate: float | None = None  # a bound on |D| in all cells, where neurons change them
+    events: Events | None = None  # what happens in a step in closed form
 
     def residual(self, tau: float) -> np.ndarray:
         """Return r(tau) (n,)."""
@@ -98,7 +98,8 @@ class Step:
 
     def rates(self) -> np.ndarray:
         """Return the minimal-norm ``||D||`` of each group at the start, or a bound on all."""
-        return self.e.rates() if self.rate is None else np.array([self.rate])
+        rates = self.e.rates()
+        return rates if self.rate is None else np.append(rates, self.rate)
 
     @property
     def still(self) -> bool:
@@ -121,8 +122,6 @@ class Integrator:
         Keep ``r = y``.
     every_event : bool
         End every step at its first event, found by a Taylor expansion.
-    closed_form : bool
-        Allow steps in closed form, where the residual does not change.
     time, tail : float
         The present (scaled) time as an unevaluated sum.
     """
@@ -132,14 +131,12 @@ class Integrator:
     rtol: float
     frozen: bool = False
     every_event: bool = False
-    closed_form: bool = True
     time: float = 0.0
     tail: float = 0.0
     drift: float = 0.0
     switching: Switching = field(init=False)
 
     def __post_init__(self) -> None:
-        self.closed_form = self.closed_form and not self.every_event and not self.frozen
         self.order = taylor_order(self.rtol)
         self.table = binomials(self.order)
         cells = self.cells
@@ -286,21 +283,25 @@ class Integrator:
 
     def plan(self, e: Expansion, limit: float) -> Step:
         """Return the step that `e` allows, at most `limit` long: its neurons have been moved."""
-        if self.closed_form and (step := self._in_closed_form(e, limit)) is not None:
+        if (
+            not (self.every_event or self.frozen)
+            and (step := self._in_closed_form(e, limit)) is not None
+        ):
             return step
         if self._long.worth(self, e, limit):
             e = self._long.expand(self, e, limit)
-        h = min(e.step, limit, self.outlook)
+        h = min(e.step, limit, self.outlook) if np.isfinite(e.step) else limit
         step, kinks = self._scan(e, h)
         coming = np.flatnonzero(step.x < np.inf)
         coming = coming[np.argsort(step.x[coming], kind="stable")]
         ends = step.x[coming] * e.unit
         step.tau = h if len(ends) == 0 else self._length(ends, kinks[coming], h)
         self._watch_dependent(step)
+        cut = None
         for attempt in range(ATTEMPTS):
             if attempt == ATTEMPTS - 1:
                 step.tau = min(step.tau, float(ends[0]))
-            cut = self._attempt(step)
+            cut = self._attempt(step, cut)
             if cut is not None:
                 step.tau, step.cause = cut, None
                 continue
@@ -314,6 +315,8 @@ class Integrator:
 
     def _in_closed_form(self, e: Expansion, limit: float) -> Step | None:
         """Return a step in which the residual does not change, if it is worth it."""
+        if self.every_event or self.frozen:
+            return None
         tau = min(closed_form.reach(self, e, SAFETY * self.rtol), limit)
         if not tau > CLOSED * e.step or not np.isfinite(e.step):
             return None
@@ -377,12 +380,18 @@ class Integrator:
                 block, e.residual, step.tau, step.cause
             )
 
-    def _attempt(self, step: Step) -> float | None:
-        """Move all neurons by the step; return where it must end instead, if somewhere."""
-        step.drift, step.state, step.party = self._moved(step, step.tau)
+    def _attempt(self, step: Step, cut: float | None) -> float | None:
+        """Move all neurons by the step; return where it must end instead, if somewhere.
+
+        `cut` is where the last attempt was to end, if that is what this one does.
+        """
+        before = None if cut is None else step.party
+        step.drift, step.state, step.party = self._moved(step, step.tau, before)
         return None if step.party is None else step.party.cut
 
-    def _moved(self, step: Step, tau: float) -> tuple[float, State, Party | None]:
+    def _moved(
+        self, step: Step, tau: float, before: Party | None = None
+    ) -> tuple[float, State, Party | None]:
         """Return the neurons after `tau`, and those that walk; the state has its old codes."""
         e, groups, state = step.e, self.groups, self.state.moving()
         x = tau / e.unit if np.isfinite(tau) else 0.0
@@ -400,7 +409,8 @@ class Integrator:
         drift = max(drifts, default=0.0)
         if not np.any(walks):
             return drift, state, None
-        party = Party(self, step, np.flatnonzero(walks))
+        party = Party(self, step, np.flatnonzero(walks), before)
+        step.rate = closed_form.largest_rate(self, e)
         party.walk(x)
         party.put_into(state)
         return max(drift, party.drift), state, party

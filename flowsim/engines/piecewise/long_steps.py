@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flowsim.engines.piecewise import collocation
+from flowsim.engines.piecewise.expansion import time_unit
 
 if TYPE_CHECKING:
     from flowsim.engines.piecewise.integrator import Expansion, Integrator
@@ -43,7 +44,7 @@ class LongSteps:
 
     def expand(self, flow: Integrator, e: Expansion, limit: float) -> Expansion:
         """Return the expansion over a long step, or that of the Taylor step again."""
-        h = min(max(self._next, 2.0 * COST * e.step), limit, flow.outlook)
+        h = time_unit(1.0 / min(max(self._next, 2.0 * COST * e.step), limit, flow.outlook))
         while h >= COST * self._taylor:
             error = collocation.collocate(flow, e, h)
             order = min(collocation.STAGES, flow.order - 2)
@@ -55,7 +56,7 @@ class LongSteps:
                 e.step = h
                 flow.write_sides(e)
                 return e
-            h = min(self._next, 0.5 * h)
+            h = time_unit(1.0 / min(self._next, 0.5 * h)) if self._next > 0.0 else 0.0
         self._calm = -PAUSE
         return flow.expand()
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Trajectory:
     """The run as a function of time.
 
-    The integrator is deterministic: started from a stored state it takes the run's
-    own steps, so dense output has no error of its own.
+    Started from a stored state the integrator takes steps like the run's own, of the same
+    tolerance.
     """
 
     def __init__(
@@ -72,5 +72,5 @@ class Trajectory:
         tail = float(np.ldexp(self.states.t_tail[row], self.cells.time_exponent))
         return Integrator(
             self.cells, restored(self.states, row, self.cells), self.rtol, self.frozen,
-            self.every_event, True, float(self._times[row]), tail,
+            self.every_event, float(self._times[row]), tail,
         )  # fmt: skip

@@ -141,7 +141,7 @@ def sum_of_sides(normals, code, ends, out):  # pragma: no cover - compiled
 @compiled
 def walk(  # pragma: no cover - compiled
     k0, k1, end, unit, plan, ends, walkers, start, first, A, W, base, touch, table, patience,
-    out, work,
+    tolerance, out, work,
 ):  # fmt: skip
     """Walk those of walkers k0 to k1 that are under way up to `end` (in units), or until they ask.
 
@@ -158,7 +158,7 @@ def walk(  # pragma: no cover - compiled
                 drift,
                 _walk_one(
                     k, end, unit, plan, ends, walkers, start, first, A, W, base, touch, table,
-                    patience, out, work,
+                    patience, tolerance, out, work,
                 ),
             )  # fmt: skip
     return drift
@@ -172,7 +172,23 @@ def _is_full(out, d):  # pragma: no cover - compiled
 
 @compiled
 def _walk_one(  # pragma: no cover - compiled
-    k, end, unit, plan, ends, walkers, start, first, A, W, base, touch, table, patience, out, work
+    k,
+    end,
+    unit,
+    plan,
+    ends,
+    walkers,
+    start,
+    first,
+    A,
+    W,
+    base,
+    touch,
+    table,
+    patience,
+    tolerance,
+    out,
+    work,
 ):
     normals, code, d = plan.normals, walkers.code[k], plan.normals.shape[0]
     z, new, order = walkers.z[k], work.new, work.a.shape[0] - 1
@@ -199,12 +215,14 @@ def _walk_one(  # pragma: no cover - compiled
                 walkers.status[k] = CUT
                 walkers.x[k] = x
                 return drift
-            _expand(order, unit, x, z, rank, work)
+            span = min(end - x, _expand(order, unit, tolerance, x, z, rank, work))
             ahead, what, where, side = _next(
-                k, end - x, x, count, plan, ends, walkers, touch, table, work
+                k, span, x, count, plan, ends, walkers, touch, table, work
             )
+            if what == NOTHING:
+                ahead = span
         known = False
-        at = ahead if what != NOTHING else end - x
+        at = ahead
         if what == MARGIN:
             began = 0.0
             for i in range(d):
@@ -223,8 +241,9 @@ def _walk_one(  # pragma: no cover - compiled
             ),
         )  # fmt: skip
         if what == NOTHING:
-            x = end
-            break
+            x = end if at >= end - x else x + at
+            project_all(normals, z[1:], work.lines[0])
+            continue
         walkers.idle[k] = walkers.idle[k] + 1 if x + at == x else 0
         x += at
         walkers.x[k], walkers.what[k], walkers.where[k] = x, what, where
@@ -349,8 +368,11 @@ def _onto_slides(rank, work, w):  # pragma: no cover - compiled
 
 
 @compiled
-def _expand(order, unit, x, z, rank, work):  # pragma: no cover - compiled
-    """Write the neuron's polynomials from where it is."""
+def _expand(order, unit, tolerance, x, z, rank, work):  # pragma: no cover - compiled
+    """Write the neuron's polynomials from where it is; return for how long they hold.
+
+    The cells that it enters may be faster than those that the step's length comes from.
+    """
     d = work.w.shape[1]
     for i in range(d):
         shift(work.base[:, i], x, work.local[:, i])
@@ -362,6 +384,17 @@ def _expand(order, unit, x, z, rank, work):  # pragma: no cover - compiled
         work.w[0, i] = z[1 + i]
     for o in range(order):
         recurrence(o, unit, work.D, work.a, work.w)
+    span = np.inf
+    for o in range(order - 1, order + 1):
+        last = work.a[o] ** 2
+        for i in range(d):
+            last += work.w[o, i] ** 2
+        if last > 0.0:
+            span = min(span, (tolerance / np.sqrt(last)) ** (1.0 / o))
+    rate = 0.0
+    for i in range(d):
+        rate += work.D[0, i] ** 2
+    return min(span, 2.0 / (unit * np.sqrt(rate))) if rate > 0.0 else span
 
 
 @compiled

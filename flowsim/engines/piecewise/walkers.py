@@ -37,6 +37,8 @@ class Party:
         In the state in which the step begins.
     step : Step
     neurons : (K,)
+    before : Party, optional
+        That of a longer step, which some neuron has cut: what it has chosen there stands.
 
     Attributes
     ----------
@@ -46,7 +48,9 @@ class Party:
         The largest correction of a^2 - |w|^2.
     """
 
-    def __init__(self, flow: Integrator, step: Step, neurons: np.ndarray) -> None:
+    def __init__(
+        self, flow: Integrator, step: Step, neurons: np.ndarray, before: Party | None = None
+    ) -> None:
         self.flow, self.step, self.neurons = flow, step, neurons
         e, s, count = step.e, flow.state, len(neurons)
         place = np.empty(len(s.z), dtype=np.int64)
@@ -70,6 +74,25 @@ class Party:
         self.drift = 0.0
         self._rows: list[np.ndarray] = []
         self._x: list[np.ndarray] = []
+        if before is not None:
+            self._keep(before)
+
+    def _keep(self, before: Party) -> None:
+        """Take neurons that have cut the step before just where they were."""
+        if before.cut is None:
+            return
+        old = np.flatnonzero(before.walkers.x * before.step.e.unit <= before.cut)
+        old = old[before.walkers.status[old] == walk.CUT]
+        new = np.searchsorted(self.neurons, before.neurons[old])
+        for field in ("z", "exponent", "sign", "fate", "code", "fresh", "x"):
+            getattr(self.walkers, field)[new] = getattr(before.walkers, field)[old]
+        self.walkers.begun[new], self.walkers.status[new] = True, walk.DONE
+        rows, x = np.concatenate(before._rows), np.concatenate(before._x)
+        own = np.isin(rows[:, 0], old)
+        kept = rows[own].copy()
+        kept[:, 0] = np.searchsorted(self.neurons, before.neurons[kept[:, 0]])
+        self._rows.append(kept)
+        self._x.append(x[own])
 
     def walk(self, end: float) -> None:
         """Walk all neurons to `end` (in units), choosing cells where the kernel asks."""
@@ -95,7 +118,8 @@ class Party:
                     drift,
                     walk.walk(
                         k0, k1, end, e.unit, walk.with_sides(plan, work), e.ends, w, e.start,
-                        e.first, e.A, e.W, e.base, TOUCH, flow.table, patience, log, work,
+                        e.first, e.A, e.W, e.base, TOUCH, flow.table, patience,
+                        flow.rtol, log, work,
                     ),
                 )  # fmt: skip
                 filled = int(log.count[0])
