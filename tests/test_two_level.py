@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
@@ -282,3 +283,90 @@ def test_a_run_is_the_same_on_any_number_of_threads(monkeypatch: pytest.MonkeyPa
             np.testing.assert_array_equal(getattr(other.history, name), getattr(one.history, name))
         np.testing.assert_array_equal(other.final.network.W, one.final.network.W)
         np.testing.assert_array_equal(other.final.network.a, one.final.network.a)
+
+
+# -- where steps could go wrong -------------------------------------------------------------------
+
+TWO_POINTS = ((1.0, 0.0), (0.6, 0.8))
+
+
+@pytest.mark.parametrize("y2", [100.0, 1000.0])
+def test_a_walk_takes_steps_of_its_own_in_a_faster_cell(y2):
+    """It starts on sample 1 alone, slowly, and crosses to one whose field is y2 times larger."""
+    net = fs.TwoLayerReLU([1e-150], [[0.2e-150, -0.9e-150]])
+    data = fs.Dataset(TWO_POINTS, [1.0, y2])
+    run = fs.simulate(net, data, t1=2.0, residual="frozen")
+    exact = fs.alignment.flow(net, data, t=2.0).network
+    assert run.final.network.log_norm[0] == pytest.approx(exact.log_norm[0], abs=1e-10)
+    assert run.audit["correction"] < 1e-13
+
+
+def test_growth_inside_a_faster_cell_ends_the_alignment_in_time():
+    metadata = {"kind": "balanced", "scale": 1e-12, "log10_scale": -12.0, "seed": 0}
+    net = fs.TwoLayerReLU([1e-12], [[0.2e-12, -0.9e-12]], metadata=metadata)
+    ends = [
+        fs.simulate(
+            net, fs.Dataset(TWO_POINTS, [1.0, 80.0]), t1=1.9, residual="frozen",
+            alignment="growth", alignment_epsilon=0.06, engine=Piecewise(every_event=every),
+        ).alignment.end_time
+        for every in (True, False)
+    ]  # fmt: skip
+    assert ends[1] == pytest.approx(ends[0], rel=1e-9)
+
+
+def test_a_neuron_that_ends_its_step_at_the_origin_stays_there():
+    """It slides on one hyperplane of antipodal points and reaches w = 0, where all meet."""
+    X = np.array([[1.707, -1.224], [-0.228, -0.741], [0.178, 1.188], [0.930, -0.007]])
+    data = fs.Dataset(np.vstack([X, -X]), np.ones(8))
+    for w in np.random.default_rng(0).standard_normal((10, 2)) * 1e-4:
+        net = fs.TwoLayerReLU([-4.0567e-4], [w])
+        run = fs.simulate(net, data, residual="frozen", t1=5.0)
+        exact = fs.alignment.flow(net, data, t=5.0)
+        assert len(run.events.where("origin")) == len(exact.events.where("origin")) == 1
+
+
+def test_what_stands_still_is_at_rest_at_once():
+    """The neuron dies, and stationary_rtol = 0 looks at nothing else."""
+    net = fs.TwoLayerReLU([-1e-3], [[0.8e-3, 0.6e-3]])
+    run = fs.simulate(net, fs.Dataset(TWO_POINTS, [1.0, 1.0]), stationary_rtol=0.0)
+    assert run.status == "stationary"
+    assert run.steps < 10
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here")
+def test_threads_are_started_anew_after_a_fork():
+    before = blocks.pool()
+    assert before.submit(int).result(timeout=60) == 0
+    child = os.fork()
+    if child == 0:  # the parent's threads do not live here
+        os._exit(blocks.pool().submit(lambda: 7).result(timeout=60))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert blocks.pool() is before
+
+
+@pytest.mark.parametrize("log10_scale", [-300, -3000])
+def test_tiny_initialisations_take_no_more_steps(log10_scale):
+    data = fs.datasets.three_points()
+    tiny, small = (
+        fs.simulate(fs.init.balanced(200, 2, log10_scale=e, seed=0), data)
+        for e in (log10_scale, -6)
+    )
+    assert tiny.steps < 1.5 * small.steps
+    assert tiny.final.limit_loss_exact == small.final.limit_loss_exact == "256/2925"
+
+
+def test_a_step_in_closed_form_is_what_taylor_steps_make():
+    """Until the end of alignment at lambda = 1e-30: 60 Taylor steps and more, or a few."""
+    net = fs.init.balanced(40, 3, log10_scale=-30, seed=1)
+    data = fs.datasets.linear_teacher(12, 3, noise=0.5, seed=1)
+    system = System("closed form", net, data, 60.0)
+    slow, fast = (system.run(engine=Piecewise(every_event=every)) for every in (True, False))
+    found = compare_runs(slow, fast)
+    assert found.same_events
+    assert found.time < TIME
+    assert found.state < STATE
+    inside = 0.5 * (fast.history.t[0] + fast.history.t[1])
+    assert fast.history.t[1] > 10.0 * slow.history.t[1]
+    np.testing.assert_array_equal(fast.pattern(inside), slow.pattern(inside))
+    apart = fast.network(inside).direction - slow.network(inside).direction
+    assert np.abs(apart).max() < STATE
