@@ -176,9 +176,7 @@ def main() -> None:
     page = document(tables)
     print(page)
     if not quick:
-        stored = {
-            title: [asdict(r) for r in rows] for title, rows in tables.items()
-        }
+        stored = {title: [asdict(r) for r in rows] for title, rows in tables.items()}
         (ROOT / "benchmarks" / "scale.json").write_text(json.dumps(stored, indent=1) + "\n")
         (ROOT / "docs" / "benchmarks-scale.md").write_text(page)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from flowsim.data import Dataset
     from flowsim.files import load
     from flowsim.network import TwoLayerReLU
+    from flowsim.resume import resume
     from flowsim.simulate import simulate, simulate_batch
     from flowsim.solution import RunError, Solution
 
@@ -34,6 +35,7 @@ __all__ = [
     "load",
     "models",
     "plot",
+    "resume",
     "simulate",
     "simulate_batch",
 ]
@@ -48,6 +50,7 @@ __getattr__ = attach(
         "TwoLayerReLU": "flowsim.network",
         "extremal_vectors": "flowsim.alignment.extremal",
         "load": "flowsim.files",
+        "resume": "flowsim.resume",
         "simulate": "flowsim.simulate",
         "simulate_batch": "flowsim.simulate",
     },

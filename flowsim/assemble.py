@@ -7,20 +7,27 @@ from typing import Any
 
 import numpy as np
 
+from flowsim.alignment.end import Alignment
 from flowsim.alignment.flow import AlignmentFlow
 from flowsim.alignment.phase import alignment_of
 from flowsim.cells import Cells
 from flowsim.data import Dataset
 from flowsim.engines.cell_flow import CellFlow
-from flowsim.engines.record import Flow, Record, StateStore, snapshot
-from flowsim.events import ALIVE, Event, EventLog
+from flowsim.engines.piecewise import Integrator
+from flowsim.engines.piecewise.restart import restart_of
+from flowsim.engines.record import Flow, Record, snapshot
+from flowsim.engines.state_store import StateStore, Stored
+from flowsim.events import ALIVE, Event, Events
 from flowsim.network import TwoLayerReLU
 from flowsim.plateaus import plateau_indices
 from flowsim.provenance import provenance
-from flowsim.solution import Final, History, Solution, States
+from flowsim.solution import Final, History, Restart, Solution, States
 from flowsim.state import State
 from flowsim.stationarity.classify import Verdict, classify
 from flowsim.stationarity.exact import exact_limit_loss
+
+#: How often the store of states has joined its bins.
+HALVINGS = "halvings"
 
 
 def solution_of_cells(
@@ -32,7 +39,7 @@ def solution_of_cells(
     store: StateStore,
     ends: AlignmentFlow,
 ) -> Solution:
-    """Return the Solution of a run that has ended.
+    """Return the Solution of a run that has ended, or of one that goes on.
 
     Parameters
     ----------
@@ -56,29 +63,50 @@ def solution_of_cells(
         rate=np.ldexp(record.rate, cells.time_exponent),
         alive=np.array(record.alive, dtype=np.int64),
     )
-    log, table = EventLog(), record.rows.table()
-    log.extend(replace(table, t=to_time(table.t)))
-    if settings["residual"] == "full":
-        log += [Event(float(history.t[i]), "plateau") for i in plateau_indices(history.speed)]
-    if record.status == "stationary":
-        log.append(Event(float(history.t[-1]), "stationary"))
+    status = record.status or "running"
     final = _final(net, data, flow, record, history)
     return Solution(
         data=data,
         initial=net,
         settings={**settings, **_work(flow)},
-        status=record.status,
-        message=message(record.status, settings, final),
-        events=log.table(),
+        status=status,
+        message=message(status, settings, final),
+        events=_events(record, history, settings, cells),
         history=history,
-        states=_states(store, cells),
-        alignment=alignment_of(
-            ends, settings, float(to_time(record.alignment_time)), record.alignment_state
-        ),
+        states=_states(store.ended(record.step, flow), flow.state, cells),
+        alignment=_alignment(record, settings, ends, cells),
         final=final,
         audit=_audit(net, data, flow, record, history, final, settings),
         provenance=provenance(),
+        restart=_restart(flow, store),
     )
+
+
+def _events(record: Record, history: History, settings: dict[str, Any], cells: Cells) -> Events:
+    """Return the table, with the events that only the whole history tells."""
+    late = []
+    if settings["residual"] == "full":
+        late = [Event(record.time[i], "plateau") for i in plateau_indices(history.speed)]
+    if record.status == "stationary":
+        late.append(Event(record.time[-1], "stationary"))
+    return record.rows.table(-cells.time_exponent, late)
+
+
+def _alignment(
+    record: Record, settings: dict[str, Any], ends: AlignmentFlow, cells: Cells
+) -> Alignment:
+    """Return the end of the phase, which is looked at once: a run may be saved many times."""
+    if record.alignment is None or not np.isfinite(record.alignment.end_time):
+        end_time = float(np.ldexp(record.alignment_time, -cells.time_exponent))
+        record.alignment = alignment_of(ends, settings, end_time, record.alignment_state)
+    return record.alignment
+
+
+def _restart(flow: Flow, store: StateStore) -> Restart | None:
+    if not isinstance(flow, Integrator):
+        return None
+    restart = restart_of(flow)
+    return replace(restart, memory={**restart.memory, HALVINGS: float(store.halvings)})
 
 
 def _work(flow: Flow) -> dict[str, Any]:
@@ -89,16 +117,16 @@ def _work(flow: Flow) -> dict[str, Any]:
 def _final(net: TwoLayerReLU, data: Dataset, flow: Flow, record: Record, history: History) -> Final:
     cells, state = flow.cells, flow.state
     frozen = flow.frozen
+    nan = float("nan")
     if record.status == "non_finite":
-        nan = float("nan")
         verdict = Verdict("unknown", nan, nan, "the state is not finite")
+    elif record.status == "":
+        verdict = Verdict("not_stationary", nan, nan, "the run goes on")
     else:
         stationary = record.status == "stationary"
         verdict = classify(snapshot(flow, flow.residual()), stationary=stationary)
     if frozen:
-        verdict = Verdict(
-            "not_stationary", float("nan"), verdict.floor_loss, "the residual was kept frozen"
-        )
+        verdict = Verdict("not_stationary", nan, verdict.floor_loss, "the residual was kept frozen")
     unit = 2 * cells.y_exponent
     return Final(
         t=float(history.t[-1]),
@@ -125,19 +153,18 @@ def _exact_limit(data: Dataset, flow: Flow, verdict: Verdict) -> str:
     return "" if exact is None else str(exact)
 
 
-def _states(store: StateStore, cells: Cells) -> States:
-    states = [row[3] for row in store.rows]
+def _states(rows: list[Stored], state: State, cells: Cells) -> States:
     return States(
-        step=np.array([row[0] for row in store.rows], dtype=np.int64),
-        t=np.ldexp([row[1] for row in store.rows], -cells.time_exponent),
-        t_tail=np.ldexp([row[2] for row in store.rows], -cells.time_exponent),
-        neurons=np.array([s.z for s in states]),
-        exponent=np.array([s.exponent for s in states]) - cells.size_exponent,
-        sign=np.array([s.sign for s in states], dtype=np.int8),
-        code=np.array([s.code for s in states]),
-        fate=np.array([s.fate for s in states], dtype=np.int8),
-        gap=states[0].gap,
-        gap_exponent=states[0].gap_exponent - cells.size_exponent,
+        step=np.array([row.step for row in rows], dtype=np.int64),
+        t=np.ldexp([row.time for row in rows], -cells.time_exponent),
+        t_tail=np.ldexp([row.tail for row in rows], -cells.time_exponent),
+        neurons=np.array([row.z for row in rows]),
+        exponent=np.array([row.exponent for row in rows]) - cells.size_exponent,
+        sign=np.array([row.sign for row in rows]),
+        code=np.array([row.code for row in rows]),
+        fate=np.array([row.fate for row in rows]),
+        gap=state.gap.copy(),
+        gap_exponent=state.gap_exponent - cells.size_exponent,
     )
 
 
@@ -147,6 +174,8 @@ def message(status: str, settings: dict[str, Any], final: Final) -> str:
     if settings["residual"] == "frozen" and status == "t1":
         return f"The run has reached t1 = {settings['t1']:g} with the residual frozen at y."
     return {
+        "running": "This is a checkpoint of a run that had not ended; flowsim.resume goes on "
+        "from it.",
         "stationary": f"The flow has come to rest: {kind} ({final.reason}).",
         "t1": f"The run has reached t1 = {settings['t1']:g}; there the state is {kind} "
         f"({final.reason}). Raise t1 to go on.",

@@ -1,4 +1,4 @@
-"""The command line: ``flowsim run``, ``plot``, ``extremal`` and ``align``.
+"""The command line: ``flowsim run``, ``resume``, ``plot``, ``extremal`` and ``align``.
 
 Everything heavy is imported when it is needed, so that ``flowsim --help`` is instant.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +17,12 @@ from flowsim.commands.folders import make_folder, output_folder
 from flowsim.commands.parsing import parse_again, parse_command
 
 if TYPE_CHECKING:
-    from flowsim.config import PlotConfig, RunConfig
+    from flowsim.config import PlotConfig, ResumeConfig, RunConfig
     from flowsim.solution import Solution
 
 #: Exit codes: the run stopped for a reason that is a failure; the input is wrong; Ctrl-C.
 FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
-COMMANDS = ("run", "plot", "extremal", "align")
+COMMANDS = ("run", "resume", "plot", "extremal", "align")
 _PICTURES = ("timeline", "directions", "function")
 
 
@@ -46,8 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # λ, on a terminal that knows no Greek
     try:
         return _dispatch(arguments)
-    except KeyboardInterrupt:
-        print("\nflowsim: interrupted; the run was not saved.", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        kept = str(stop) or "the run was not saved"
+        print(f"\nflowsim: interrupted; {kept}.", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone; keep Python from complaining at exit.
@@ -71,15 +72,23 @@ def _dispatch(arguments: list[str]) -> int:
             f"The command must be one of {', '.join(COMMANDS)}, but is {arguments[0]!r}; "
             f"see flowsim --help."
         )
-    from flowsim.config import PlotConfig, RunConfig
+    from flowsim.config import PlotConfig, ResumeConfig, RunConfig
     from flowsim.config_alignment import AlignConfig, ExtremalConfig
 
-    kinds = {"run": RunConfig, "plot": PlotConfig, "extremal": ExtremalConfig, "align": AlignConfig}
+    kinds = {
+        "run": RunConfig,
+        "resume": ResumeConfig,
+        "plot": PlotConfig,
+        "extremal": ExtremalConfig,
+        "align": AlignConfig,
+    }
     config = parse_command(kinds, arguments or ["--help"])
     if config is None:
         return 0
     if isinstance(config, PlotConfig):
         return plot(config)
+    if isinstance(config, ResumeConfig):
+        return resume(config)
     config = _with_toml(config, arguments[1:])
     if isinstance(config, RunConfig):
         return run(config)
@@ -102,16 +111,25 @@ def run(config: RunConfig) -> int:
     net = build_model(config.init, data.d)
     arguments = simulate_arguments(config.run)
     with output_folder(config.run.output, config.label) as folder:
-        solution = _simulate(net, data, arguments)
-        written: list[str] = []
-        try:  # save before anything else can fail, and report whatever else fails
-            solution.save(folder / "run.nc")
-            written.append(str(folder / "run.nc"))
-            written += _draw(solution, folder)
-        finally:
-            print(solution.summary())
-            _conclude(solution, written)
-    return FAILED if solution.failed else 0
+        path = folder / "run.nc"
+        arguments |= _checkpoint(path, config.run.checkpoint)
+        return _written(_simulate(net, data, arguments), path)
+
+
+def resume(config: ResumeConfig) -> int:
+    """Go on with a saved run, save it whole, draw it and report it."""
+    from flowsim.resume import resume
+
+    path = (config.output or config.path.parent) / config.path.name
+    make_folder(path.parent)
+    limits = {
+        "t1": config.t1,
+        "stationary_rtol": config.stationary_rtol,
+        "max_steps": config.max_steps,
+        "max_seconds": config.max_seconds,
+    }
+    arguments = {**limits, **_checkpoint(path, config.checkpoint)}
+    return _written(_followed(resume, (config.path,), arguments), path)
 
 
 def plot(config: PlotConfig) -> int:
@@ -125,12 +143,44 @@ def plot(config: PlotConfig) -> int:
     return 0
 
 
+def _checkpoint(path: Path, seconds: float | None) -> dict[str, Any]:
+    """Return what `simulate` is told of checkpoints."""
+    return {} if seconds is None else {"checkpoint": path, "checkpoint_seconds": seconds}
+
+
 def _simulate(net: Any, data: Any, arguments: dict[str, Any]) -> Solution:
-    from flowsim.progress import ProgressBar
     from flowsim.simulate import simulate
 
-    with ProgressBar() as progress:
-        return simulate(net, data, progress=progress, **arguments)
+    return _followed(simulate, (net, data), arguments)
+
+
+def _followed(
+    follow: Callable[..., Solution], given: tuple[Any, ...], arguments: dict[str, Any]
+) -> Solution:
+    """Follow a flow to its end, with a line that shows its progress."""
+    from flowsim.progress import ProgressBar
+
+    path = arguments.get("checkpoint")
+    try:
+        with ProgressBar() as progress:
+            return follow(*given, progress=progress, **arguments)
+    except KeyboardInterrupt:
+        if path is None or not path.exists():
+            raise
+        raise KeyboardInterrupt(f"flowsim resume {path} goes on from its checkpoint") from None
+
+
+def _written(solution: Solution, path: Path) -> int:
+    """Save a run, draw it and report it; return the exit code."""
+    written: list[str] = []
+    try:  # save before anything else can fail, and report whatever else fails
+        solution.save(path)
+        written.append(str(path))
+        written += _draw(solution, path.parent)
+    finally:
+        print(solution.summary())
+        _conclude(solution, written)
+    return FAILED if solution.failed else 0
 
 
 def _draw(solution: Solution, folder: Path) -> list[str]:

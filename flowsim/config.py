@@ -138,6 +138,13 @@ class RunOptions:
     """Number of steps to give up after."""
     max_seconds: OptionalFloat = None
     """Seconds of computing time to give up after."""
+    states: Annotated[
+        Literal["all", "log", "ends"] | None,
+        arg(metavar="{all,log,ends}", help_behavior_hint="(default: by their size)"),
+    ] = None
+    """States to store for dense output: of all steps, 32 a decade of time, start and end."""
+    checkpoint: Annotated[float | None, arg(metavar="SECONDS", help_behavior_hint="")] = None
+    """Save run.nc every so many seconds; flowsim resume goes on from it (default: at the end)."""
     output: OptionalPath = None
     """Folder of the results; files in it are replaced (default: a new one below runs)."""
 
@@ -162,6 +169,30 @@ class RunConfig:
     def label(self) -> str:
         """A short name of the run for its folder: that of the system, or of the file."""
         return self.name or Path(self.source).stem.replace("_", "-")
+
+
+@dataclass(frozen=True)
+class ResumeConfig:
+    """Go on with a run that was killed or interrupted, or that stopped at a limit.
+
+    Its file must have been written by flowsim run with the engine piecewise. The file is replaced
+    by that of the whole run, the pictures are drawn again, and a summary is printed.
+    """
+
+    path: Annotated[Positional[Path], arg(metavar="RUN.nc")]
+    """The file of the run, or of its last checkpoint."""
+    t1: OptionalFloat = None
+    """Time to stop at, from the start of the run (default: that of the run)."""
+    stationary_rtol: OptionalFloat = None
+    """Relative size of the rates below which the flow counts as stationary (default: likewise)."""
+    max_steps: OptionalInt = None
+    """Number of steps to give up after, from the start of the run (default: likewise)."""
+    max_seconds: OptionalFloat = None
+    """Seconds of computing time to give up after, from now on (default: likewise)."""
+    checkpoint: Annotated[float | None, arg(metavar="SECONDS", help_behavior_hint="")] = None
+    """Save the file every so many seconds (default: at the end)."""
+    output: OptionalPath = None
+    """Folder of the results (default: that of the run)."""
 
 
 @dataclass(frozen=True)

@@ -183,7 +183,7 @@ def check_together(config: RunConfig) -> None:
 def simulate_arguments(options: RunOptions) -> dict[str, Any]:
     """Return the keyword arguments of `flowsim.simulate` that were given."""
     given = {item.name: getattr(options, item.name) for item in fields(options)}
-    own = ("output", "engine", "solver")
+    own = ("output", "engine", "solver", "checkpoint")
     arguments = {key: value for key, value in given.items() if key not in own and value is not None}
     return {**arguments, "engine": build_engine(options)}
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
+
+from flowsim._event_rows import COLUMNS, EVENT_BYTES, ROW, Rows, columns_of, in_time_order
 
 #: Names of the event kinds; an event's integer code is its index here.
 EVENT_KINDS = (
@@ -111,56 +114,80 @@ class Events:
 
 
 class EventLog:
-    """The events of a run that goes on: single rows and whole tables, in any order of time."""
+    """The events of a run that goes on: single rows and whole tables, in any order of time.
 
-    def __init__(self) -> None:
-        self._tables: list[Events] = []
-        self._rows: list[Event] = []
-        self._in_tables = 0
+    Parameters
+    ----------
+    budget : int
+        Bytes of events to keep in memory; more are in temporary files.
+    """
+
+    def __init__(self, budget: int = EVENT_BYTES) -> None:
+        self._budget = budget
+        self._rows = Rows(budget)
 
     def append(self, row: Event) -> None:
         """Add one event."""
-        self._rows.append(row)
+        self._rows.append(_row(row))
 
     def extend(self, rows: Events | Iterable[Event]) -> None:
         """Add a table, or single events."""
         if isinstance(rows, Events):
-            self._close()
-            self._tables.append(rows)
-            self._in_tables += len(rows)
+            block = np.empty(len(rows), ROW)
+            for name in COLUMNS:
+                block[name] = getattr(rows, name)
+            self._rows.extend(block)
         else:
-            self._rows += rows
+            for row in rows:
+                self.append(row)
 
     def __iadd__(self, rows: Iterable[Event]) -> EventLog:
         self.extend(rows)
         return self
 
     def __len__(self) -> int:
-        return self._in_tables + len(self._rows)
+        return len(self._rows)
 
     def until(self, t: float) -> None:
         """Forget what is later than `t`."""
-        table = self.table()
-        self._tables, self._in_tables = [], 0
-        self.extend(table.select(table.t <= t))
+        self._keep(rows[rows["t"] <= t] for rows in self._rows.chunks())
 
-    def table(self) -> Events:
-        """Return all events by time; those of one time in the order in which they came."""
-        self._close()
-        columns = (
-            {
-                item.name: np.concatenate([getattr(table, item.name) for table in self._tables])
-                for item in fields(Events)
-            }
-            if self._tables
-            else vars(Events.from_rows([]))
+    def first(self, count: int) -> None:
+        """Forget what has come after the first `count` events."""
+        ends = itertools.accumulate(len(rows) for rows in self._rows.chunks())
+        self._keep(
+            rows[: max(count - end + len(rows), 0)]
+            for rows, end in zip(self._rows.chunks(), ends, strict=True)
         )
-        order = np.argsort(columns["t"], kind="stable")
-        return Events(**{name: column[order] for name, column in columns.items()})
 
-    def _close(self) -> None:
-        """Make a table of the single rows."""
-        if self._rows:
-            self._tables.append(Events.from_rows(self._rows))
-            self._in_tables += len(self._rows)
-            self._rows = []
+    def table(self, time_exponent: int = 0, late: Iterable[Event] = ()) -> Events:
+        """Return all events by time; those of one time in the order in which they came.
+
+        Parameters
+        ----------
+        time_exponent : int
+            Times are multiplied by this power of two.
+        late : iterable of Event
+            Events that belong to the table, as if they had come last.
+        """
+        more = np.array([_row(row) for row in late], ROW)
+        ordered = _scaled(in_time_order(self._rows, more), time_exponent)
+        return Events(**columns_of(ordered, len(self) + len(more), self._budget))
+
+    def _keep(self, chunks: Iterable[np.ndarray]) -> None:
+        kept = Rows(self._budget)
+        for rows in chunks:
+            kept.extend(rows)
+        self._rows = kept
+
+
+def _scaled(chunks: Iterable[np.ndarray], exponent: int) -> Iterator[np.ndarray]:
+    for rows in chunks:
+        rows["t"] = np.ldexp(rows["t"], exponent)
+        yield rows
+
+
+def _row(event: Event) -> tuple[float, int, int, int, int, int]:
+    """Return an event in the order of `COLUMNS`."""
+    code = kind_code(event.kind)
+    return event.t, event.neuron, event.sample, code, event.before, event.after

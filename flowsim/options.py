@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 
 from flowsim._arguments import one_of, real
+from flowsim._event_rows import EVENT_BYTES
 from flowsim.alignment.end import DEFINITIONS, EPSILON
 from flowsim.network import LOSSES
 
 #: Default memory for stored states; denser runs are thinned and replayed between.
 STATE_BYTES = 32 * 2**20
 RESIDUALS = ("full", "frozen")
+#: Which states are stored; None leaves it to their size.
+STATES = ("all", "log", "ends")
 _RANGES = {
     "rtol": (1e-15, 1e-2),
     "stationary_rtol": (0.0, 1e-2),
@@ -33,6 +36,8 @@ def checked(
     max_steps: Any = 1_000_000,
     max_seconds: Any = float("inf"),
     state_bytes: Any = STATE_BYTES,
+    states: Any = None,
+    event_bytes: Any = EVENT_BYTES,
 ) -> dict[str, Any]:
     """Return the settings of a run, plain numbers and words; see `flowsim.simulate`.
 
@@ -53,8 +58,10 @@ def checked(
         "max_steps": _whole("max_steps", max_steps),
         "max_seconds": real("max_seconds", max_seconds),
         "state_bytes": _whole("state_bytes", state_bytes),
+        "states": None if states is None else one_of("states", states, STATES),
+        "event_bytes": _whole("event_bytes", event_bytes),
     }
-    for name in ("t1", "max_steps", "max_seconds", "state_bytes"):
+    for name in ("t1", "max_steps", "max_seconds", "state_bytes", "event_bytes"):
         if not settings[name] > 0:
             raise ValueError(f"Argument `{name}` must be positive, but is {settings[name]}.")
     if settings["residual"] == "frozen" and not np.isfinite(settings["t1"]):

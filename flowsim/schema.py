@@ -20,7 +20,7 @@ from flowsim.events import EVENT_KINDS, FATES, Events
 from flowsim.network import TwoLayerReLU
 from flowsim.schema_models import SavedModel, model_group, model_of
 from flowsim.schema_types import Attribute, Group, Variable
-from flowsim.solution import Alignment, Final, History, ModelStates, Solution, States
+from flowsim.solution import Alignment, Final, History, ModelStates, Restart, Solution, States
 
 #: Raised by one whenever a reader of the previous layout would misread a file.
 FORMAT = 3
@@ -72,6 +72,12 @@ STATES = {
     "fate": Spec(("state", "neuron"), "what has become of the neuron", None, _FATES),
     "gap": Spec(("neuron",), "mantissa of the conserved a_j^2 - |w_j|^2 = gap * 4**gap_exponent"),
     "gap_exponent": Spec(("neuron",), "exponent of the conserved gap", None),
+}
+RESTART = {
+    "neuron": Spec(("chosen",), "neuron on a hyperplane whose side has been chosen already", None),
+    "hyperplane": Spec(("chosen",), "that hyperplane", None),
+    "slot": Spec(("neuron",), "place of the neuron's cell in sums over cells, -1 for none", None),
+    "free": Spec(("free_slot",), "places of cells to come, the next one last", None),
 }
 MODEL_STATES = {
     "step": STATES["step"],
@@ -138,6 +144,8 @@ def groups_of(solution: Solution) -> dict[str, Group]:
     groups = {"": Group({}, _root(solution))}
     if solution.data is not None:
         groups["data"] = _data_group(solution.data)
+    if (restart := solution.restart) is not None:
+        groups["restart"] = Group(_variables(restart, RESTART), dict(restart.memory))
     return {
         **groups,
         "initial": _start_group(solution.initial),
@@ -235,7 +243,13 @@ def solution_of(groups: dict[str, Group]) -> Solution:
         ),
         audit=_with_prefix(root, "audit_"),
         provenance=_with_prefix(root, "provenance_"),
+        restart=_restart(groups["restart"]) if "restart" in groups else None,
     )
+
+
+def _restart(group: Group) -> Restart:
+    memory = {name: float(value) for name, value in group.attrs.items()}
+    return Restart(**_values(group, RESTART), memory=memory)
 
 
 def _cells(data: Any, initial: TwoLayerReLU, root: dict[str, Attribute]) -> Cells:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from flowsim._event_rows import EVENT_BYTES
 from flowsim.data import Dataset
 from flowsim.engines.record import Progress
 from flowsim.options import STATE_BYTES, checked
 from flowsim.runs import Run, prepare, run_alone, run_together
+from flowsim.runs.saving import CHECKPOINT_SECONDS, Saving
 from flowsim.solution import RunError, Solution
 
 if TYPE_CHECKING:
@@ -36,7 +39,11 @@ def simulate(
     alignment_epsilon: float | None = None,
     max_steps: int = 1_000_000,
     max_seconds: float = float("inf"),
+    states: str | None = None,
     state_bytes: int = STATE_BYTES,
+    event_bytes: int = EVENT_BYTES,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     progress: Callable[[Progress], None] | None = None,
     throw: bool = False,
 ) -> Solution:
@@ -93,8 +100,22 @@ def simulate(
     max_steps, max_seconds : int, float
         Budgets; a run that exhausts one says so. The time to compile counts, and calls of
         compiled code end before it is looked at.
+    states : {"all", "log", "ends"}, optional
+        Which states are stored, from which dense output restarts: those of all steps, 32 in a
+        decade of time, or none; the start and the end always. While they exceed
+        `state_bytes`, every second one is dropped. Dense output of a TwoLayerReLU is as
+        accurate with few, but takes as long as the run from the state before. By default "all",
+        and "log" if fewer than 64 states fit into `state_bytes`. Other models have "all".
     state_bytes : int
-        Memory for stored states, from which dense output restarts.
+        Memory for stored states, 32 MiB by default.
+    event_bytes : int
+        Memory for the events of a TwoLayerReLU, 1 GiB by default (56 million events); more are
+        in temporary files, onto which the solution's arrays are then mapped.
+    checkpoint : path-like, optional
+        A file to save the run to while it goes on, as a solution with the status "running",
+        and at its end; `flowsim.resume` goes on from it. Ctrl-C saves it too. Piecewise only.
+    checkpoint_seconds : float
+        Seconds of computing between two saves; the first one is made at once.
     progress : callable, optional
         Called a few times a second with a `Progress`.
     throw : bool
@@ -109,6 +130,8 @@ def simulate(
     ------
     ValueError, TypeError
         For arguments that make no sense, before anything is computed.
+    OSError
+        If the checkpoint cannot be written.
     RunError
         With ``throw=True``.
     """
@@ -116,9 +139,10 @@ def simulate(
         t1=t1, rtol=rtol, residual=residual, loss=loss, stationary_rtol=stationary_rtol,
         alignment=alignment, alignment_threshold=alignment_threshold,
         alignment_epsilon=alignment_epsilon, max_steps=max_steps, max_seconds=max_seconds,
-        state_bytes=state_bytes,
+        state_bytes=state_bytes, states=states, event_bytes=event_bytes,
     )  # fmt: skip
-    run = prepare(net, data, engine, settings, events, progress)
+    saving = Saving.of(checkpoint, checkpoint_seconds)
+    run = prepare(net, data, engine, settings, events, progress, saving)
     solution = run_alone(run)
     if throw and solution.failed:
         raise RunError(solution)
@@ -149,7 +173,7 @@ def simulate_batch(
     throw : bool
         Raise `RunError` for the first run that failed, once all have ended.
     **options
-        Of `simulate`, but for `progress`.
+        Of `simulate`, but for `progress` and `checkpoint`.
 
     Returns
     -------

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     import xarray
 
-#: Why a run can stop, and whether that is a failure of the run.
+#: Why a run can stop, and whether it did so before its end; "running" is that of a checkpoint.
 STATUSES = {
+    "running": True,
     "stationary": False,
     "t1": False,
     "event": False,
@@ -63,7 +64,9 @@ class History:
 
 @dataclass(frozen=True, eq=False)
 class States:
-    """Full states that dense output restarts from (every step, or thinned evenly).
+    """Full states that dense output restarts from, both ends of the run included.
+
+    Which others are stored, `simulate(..., states=)` says.
 
     Neuron ``j`` of state ``i`` is ``2**exponent[i, j] * neurons[i, j]``, with
     ``neurons[i, j] = (a_j, w_j)``: exact in binary and free of underflow.
@@ -96,6 +99,27 @@ class States:
     fate: np.ndarray
     gap: np.ndarray
     gap_exponent: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Restart:
+    """What a run goes on with from its last state, beside that (piecewise engine).
+
+    Attributes
+    ----------
+    neuron, hyperplane : (F,) int32
+        Neurons that lie on hyperplanes where their side has been chosen already.
+    slot : (m,) int32, free : (E,) int32
+        Order in which neurons are summed, and in which cells that are new come into it.
+    memory : dict
+        Numbers that the choice of the next steps, and of states to store, depends on.
+    """
+
+    neuron: np.ndarray
+    hyperplane: np.ndarray
+    slot: np.ndarray
+    free: np.ndarray
+    memory: dict[str, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,6 +214,7 @@ class Solution:
     final: Final
     audit: dict[str, float]
     provenance: dict[str, str] = field(default_factory=dict)
+    restart: Restart | None = None
 
     @property
     def failed(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -187,8 +188,7 @@ def within(system: System, steps: int) -> tuple[System, fs.Solution]:
     run = system.run(max_steps=steps, engine=Piecewise(every_event=True))
     if run.status == "stationary":
         return system, run
-    t1 = float(f"{run.t_end:.2g}")
-    while t1 > run.t_end:
-        t1 = float(f"{0.97 * t1:.2g}")
+    digit = 10.0 ** (math.floor(math.log10(run.t_end)) - 1)
+    t1 = math.floor(run.t_end / digit) * digit
     shorter = System(system.name, system.net, system.data, t1)
     return shorter, shorter.run()

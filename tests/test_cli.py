@@ -191,7 +191,7 @@ WRONG = {
         (["run", "none.csv"], "none.csv: no such file"),
         (["run", "none.npz"], "none.npz: no such file"),
         (["run", "none.toml"], "none.toml cannot be read: no such file"),
-        (["three-points"], "must be one of run, plot"),
+        (["three-points"], "must be one of run, resume, plot"),
         (["plot"], "must be given RUN.nc"),
         (["plot", "none.nc"], "none.nc is not there"),
         (["plot", "."], "is a folder"),

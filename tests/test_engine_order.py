@@ -17,8 +17,9 @@ from flowsim.engines.cell_flow import CellFlow
 from flowsim.engines.diffrax import Diffrax, DiffraxStepper
 from flowsim.engines.frozen import FrozenProblem
 from flowsim.engines.problem import Advance, Knot, Land, Steps, drive
-from flowsim.engines.record import Limits, StateStore
+from flowsim.engines.record import Limits
 from flowsim.engines.relu import run_cells
+from flowsim.engines.state_store import StateStore
 from flowsim.state import State
 
 ORDERS = {
@@ -91,10 +92,10 @@ def _errors(solver: str, count: int) -> tuple[float, float]:
     rule, store = EndRule("theory", 0.0, 0.0, float("inf")), StateStore(2**20)
     record = drive(run_cells(flow, FrozenProblem(True), limits, rule, store), stepper)
     assert record.status == "t1"
-    [row] = [row for row in record.rows if row.kind == "pattern"]
+    [t] = record.rows.table().where("pattern").t
     found = flow.state.network(net, cells)
     error = np.max(np.abs(np.column_stack([found.a, found.W]) - exact))
-    return abs(row.t / unit - event), float(error)
+    return abs(t / unit - event), float(error)
 
 
 @pytest.mark.parametrize("solver", ORDERS)

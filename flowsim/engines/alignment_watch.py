@@ -34,14 +34,26 @@ class MovingFlow(Flow, Protocol):
 
 
 class AlignmentWatch:
-    """Look, step after step, whether the phase ends under `rule`."""
+    """Look, step after step, whether the phase ends under `rule`.
 
-    def __init__(self, rule: EndRule, flow: MovingFlow) -> None:
+    Parameters
+    ----------
+    rule : EndRule
+    flow : MovingFlow
+    start : State, optional
+        From which neurons grow, if it is not the present one.
+    ended : bool
+        The phase is over.
+    """
+
+    def __init__(
+        self, rule: EndRule, flow: MovingFlow, start: State | None = None, *, ended: bool = False
+    ) -> None:
         self.rule = rule
         # With zero labels there is no alignment, and a frozen residual never leaves y.
         never = flow.frozen and rule.definition == "residual"
-        self.waits = bool(np.any(flow.cells.y)) and not never
-        self._start = _log_sizes(flow.state)
+        self.waits = bool(np.any(flow.cells.y)) and not never and not ended
+        self._start = _log_sizes(flow.state if start is None else start)
 
     def end_within(self, flow: MovingFlow, e: Stretch, tau: float) -> float | None:
         """Return when in a step of length `tau` the phase ends, if it does."""

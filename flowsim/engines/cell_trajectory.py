@@ -12,9 +12,10 @@ from flowsim.data import Dataset
 from flowsim.engines.cell_flow import CellFlow
 from flowsim.engines.frozen import FrozenProblem
 from flowsim.engines.problem import Advance, drive
-from flowsim.engines.record import Limits, StateStore
+from flowsim.engines.record import Limits
 from flowsim.engines.relu import known_rtol, run_cells
 from flowsim.engines.restore import restored
+from flowsim.engines.state_store import StateStore
 from flowsim.engines.stretch import Stretch
 from flowsim.network import TwoLayerReLU
 from flowsim.state import State
@@ -22,8 +23,6 @@ from flowsim.state import State
 if TYPE_CHECKING:
     from flowsim.solution import States
 
-#: Bytes of states kept while a stretch is integrated again: its ends.
-_REPLAY_BYTES = 1
 #: Interpolants may err by this many local errors of the run, relative to each neuron.
 _CLOSE = 4.0
 #: Steps are halved at most so often for that,
@@ -116,7 +115,7 @@ class CellTrajectory:
         flow = CellFlow(self.cells, restored(self.states, row, self.cells), self.frozen)
         limits = Limits(tau, 0.0, 2**62, float("inf"))
         never = EndRule("theory", 0.0, 0.0, float("inf"))
-        driver = run_cells(flow, FrozenProblem(False), limits, never, StateStore(_REPLAY_BYTES))
+        driver = run_cells(flow, FrozenProblem(False), limits, never, StateStore(1, "ends"))
         drive(driver, ScipyStepper(Scipy("DOP853"), self.rtol))
         return flow.state
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from flowsim.cells import Cells, multiplier_map, projector
@@ -81,6 +83,29 @@ class Groups:
             self.count[slot] += 1
         self.slot[neurons] = slots
         self.on[made] = self.cells.sample_codes(self.code[made])
+
+    def arrangement(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return each neuron's slot (m,), and the free slots, the next to be taken last."""
+        return self.slot.astype(np.int32), np.array(self._free, dtype=np.int32)
+
+    def arrange(
+        self, arrangement: tuple[np.ndarray, np.ndarray], codes: np.ndarray, signs: np.ndarray,
+        fates: np.ndarray,
+    ) -> None:  # fmt: skip
+        """Put all neurons into the slots of an `arrangement`; nothing has been placed before.
+
+        The order of slots is that in which outputs are summed: it decides how they are rounded.
+        """
+        slot, free = arrangement
+        by_slot = np.argsort(slot, kind="stable")
+        last = max(np.max(slot, initial=-1), np.max(free, initial=-1))
+        bounds = np.searchsorted(slot[by_slot], np.arange(last + 2))
+        for i, j in pairwise(bounds.tolist()):
+            if i < j:
+                self.place_all(by_slot[i:j], codes, signs, fates)
+            else:
+                del self._slot_of[self._key_of[self._new_slot(b"")]]
+        self._free = free.tolist()
 
     def coefficients(self, slots: np.ndarray) -> np.ndarray:
         """Return the slopes of sigma at the samples, 0 on slides (len(slots), n)."""

@@ -1,9 +1,9 @@
-"""What every engine keeps of a run: limits, records, stored states, progress."""
+"""What every engine keeps of a run: limits, records, progress."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -11,6 +11,10 @@ from flowsim.cells import Cells
 from flowsim.events import EventLog
 from flowsim.state import State
 from flowsim.stationarity.classify import Snapshot
+
+if TYPE_CHECKING:
+    from flowsim.alignment.end import Alignment
+    from flowsim.engines.state_store import StateStore
 
 #: Consecutive restarts without progress in time, a neuron, before a run counts as Zeno.
 ZENO_PER_NEURON = 4
@@ -57,31 +61,13 @@ class Limits:
     max_seconds: float
 
 
-class StateStore:
-    """Stored states within a memory budget: every `stride`-th step, stride doubling."""
-
-    def __init__(self, budget: int) -> None:
-        self.budget = budget
-        self.stride = 1
-        self.rows: list[tuple[int, float, float, State]] = []
-
-    def offer(self, step: int, flow: Flow) -> None:
-        """Keep the state of `step` if its turn has come; thin when the budget is full."""
-        if step % self.stride:
-            return
-        self.rows.append((step, flow.time, flow.tail, flow.state.copy()))
-        if len(self.rows) > 2 and len(self.rows) * _bytes(flow.state) > self.budget:
-            self.stride *= 2
-            self.rows = [row for row in self.rows if row[0] % self.stride == 0]
-
-
-def _bytes(state: State) -> int:
-    return state.z.nbytes + state.exponent.nbytes + state.code.nbytes + 2 * len(state.z)
-
-
 @dataclass(eq=False)
 class Record:
-    """What a run leaves behind (scaled units)."""
+    """What a run leaves behind (scaled units).
+
+    `status` is empty while it goes on; `alignment` is the end of the phase, once it has been
+    looked at.
+    """
 
     time: list[float] = field(default_factory=list)
     loss: list[float] = field(default_factory=list)
@@ -92,7 +78,18 @@ class Record:
     status: str = ""
     alignment_time: float = float("nan")
     alignment_state: State | None = None
+    alignment: Alignment | None = None
     dissipation: float = 0.0
+
+    @property
+    def step(self) -> int:
+        """Number of the last step noted."""
+        return len(self.time) - 1
+
+    def back_to(self, step: int) -> None:
+        """Forget the steps after `step`; events are not touched."""
+        for series in (self.time, self.loss, self.speed, self.rate, self.alive):
+            del series[step + 1 :]
 
 
 def snapshot(flow: Flow, r: np.ndarray) -> Snapshot:
@@ -118,14 +115,14 @@ def progress_of(record: Record, flow: Flow) -> Progress:
 
 
 def return_to_last_state(record: Record, store: StateStore, flow: Flow) -> None:
-    """Undo what came after the last stored state: it ends in something that is not finite."""
-    if not store.rows:
+    """Undo what came after the last state: it ends in something that is not finite."""
+    last = store.latest
+    if last is None:
         raise ValueError(
             "Argument `net` must have finite outputs and fields on the data, but its squares "
             "overflow; choose a smaller scale."
         )
-    step, flow.time, flow.tail, state = store.rows[-1]
-    flow.state = state.copy()
-    for series in (record.time, record.loss, record.speed, record.rate, record.alive):
-        del series[step + 1 :]
+    flow.time, flow.tail = last.time, last.tail
+    flow.state = last.state(flow.state.gap, flow.state.gap_exponent, flow.cells)
+    record.back_to(last.step)
     record.rows.until(flow.time)

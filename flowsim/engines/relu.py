@@ -27,15 +27,15 @@ from flowsim.engines.record import (
     Limits,
     Progress,
     Record,
-    StateStore,
     progress_of,
     return_to_last_state,
     snapshot,
 )
+from flowsim.engines.state_store import StateStore
 from flowsim.engines.stretch import Found, Split, Stretch
 from flowsim.engines.switching import Cause
 from flowsim.engines.user_watch import UserWatch
-from flowsim.events import ALIVE, Event
+from flowsim.events import ALIVE, Event, EventLog
 from flowsim.stationarity.classify import at_rest
 
 #: Newton steps on the time of an event; the interpolant's root is close already.
@@ -67,9 +67,12 @@ def run_cells(
     store: StateStore,
     report: Callable[[Progress], None] | None = None,
     user: UserWatch | None = None,
+    rows: EventLog | None = None,
 ) -> Driver:
     """Drive a run to its end; a generator of requests that returns its `Record`."""
-    return _Run(flow, problem, limits, rule, store, report, user).run()
+    return _Run(
+        flow, problem, limits, rule, store, report, user, EventLog() if rows is None else rows
+    ).run()
 
 
 class _Run:
@@ -78,10 +81,11 @@ class _Run:
     def __init__(
         self, flow: CellFlow, problem: FrozenProblem, limits: Limits, rule: EndRule,
         store: StateStore, report: Callable[[Progress], None] | None, user: UserWatch | None,
+        rows: EventLog,
     ) -> None:  # fmt: skip
         self.flow, self.problem, self.limits, self.store = flow, problem, limits, store
         self.report, self.user = report, user
-        self.record = Record()
+        self.record = Record(rows=rows)
         self.record.rows += flow.switching.start(flow.time)
         self.watch = AlignmentWatch(rule, flow)
         self.began = self.reported = clock.monotonic()
@@ -103,18 +107,9 @@ class _Run:
             self._tell()
         if record.status == "non_finite":
             return_to_last_state(record, self.store, flow)
-        else:
-            self._keep_end()
         if self.report is not None:
             self.report(progress_of(record, flow))
         return record
-
-    def _keep_end(self) -> None:
-        """Store the state that the run ends in, whatever has been thinned."""
-        rows, flow = self.store.rows, self.flow
-        if rows[-1][0] == self._steps:
-            rows.pop()  # it has been settled since
-        rows.append((self._steps, flow.time, flow.tail, flow.state.copy()))
 
     # -- stopping ---------------------------------------------------------------------
 
@@ -126,15 +121,11 @@ class _Run:
             return "t1"
         if self._rests():
             return "stationary"
-        if self._steps >= limits.max_steps:
+        if self.record.step >= limits.max_steps:
             return "max_steps"
         if clock.monotonic() - self.began >= limits.max_seconds:
             return "max_seconds"
         return "zeno" if self.idle > ZENO_PER_NEURON * len(flow.state.z) + 100 else ""
-
-    @property
-    def _steps(self) -> int:
-        return len(self.record.time) - 1
 
     def _rests(self) -> bool:
         if self.flow.frozen or self.limits.stationary_rtol == 0.0:
@@ -176,7 +167,7 @@ class _Run:
             cell,
             span,
             self.h,
-            1 if slides_depend else min(limits.max_steps - self._steps, CHUNK),
+            1 if slides_depend else min(limits.max_steps - self.record.step, CHUNK),
         )
         flow.work.add(steps)
         self.h = steps.h
@@ -333,7 +324,7 @@ class _Run:
         record.speed.append(observed["speed"])
         record.rate.append(observed["rate"])
         record.alive.append(int(np.sum(flow.state.fate == ALIVE)))
-        self.store.offer(self._steps, flow)
+        self.store.offer(self.record.step, flow)
         speed = observed["speed"]
         if not flow.frozen and speed > SMALLEST_SPEED:
             excess = abs(observed["slope"] + speed) - AUDIT_ULP * EPS * observed["noise"]

@@ -6,28 +6,29 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flowsim.cells import TOUCH, Cells
+from flowsim.cells import Cells
+from flowsim.engines.state_store import Stored
 from flowsim.state import State
 
 if TYPE_CHECKING:
     from flowsim.solution import States
 
 
+def stored(states: States, row: int, cells: Cells) -> Stored:
+    """Return one row, in the scaled units of `cells`."""
+    return Stored(
+        step=int(states.step[row]),
+        time=float(np.ldexp(states.t[row], cells.time_exponent)),
+        tail=float(np.ldexp(states.t_tail[row], cells.time_exponent)),
+        z=np.array(states.neurons[row]),
+        exponent=states.exponent[row] + cells.size_exponent,
+        sign=np.array(states.sign[row]),
+        code=np.array(states.code[row]),
+        fate=np.array(states.fate[row]),
+    )
+
+
 def restored(states: States, row: int, cells: Cells) -> State:
     """Return the state of one row, in the scaled units of `cells`."""
-    shift = cells.size_exponent
-    state = State(
-        z=np.array(states.neurons[row]),
-        exponent=states.exponent[row] + shift,
-        sign=states.sign[row].astype(np.int64),
-        balance=np.sign(states.gap).astype(np.int64),
-        gap=np.array(states.gap),
-        gap_exponent=states.gap_exponent + shift,
-        code=np.array(states.code[row]),
-        fate=states.fate[row].astype(np.int64),
-        fresh=np.zeros(states.code[row].shape, dtype=np.bool_),
-    )
-    # A state stored on a hyperplane has just been switched there.
-    margin = np.abs(state.z[:, 1:] @ cells.normals.T)
-    state.fresh[:] = (margin <= TOUCH) & (state.code != 0)
-    return state
+    gap_exponent = states.gap_exponent + cells.size_exponent
+    return stored(states, row, cells).state(states.gap, gap_exponent, cells)

@@ -13,16 +13,21 @@ from flowsim.alignment.phase import end_rule
 from flowsim.assemble import solution_of_cells
 from flowsim.cells import Cells
 from flowsim.data import Dataset
+from flowsim.engines.alignment_watch import AlignmentWatch
 from flowsim.engines.cell_flow import CellFlow
 from flowsim.engines.frozen import FrozenProblem
-from flowsim.engines.piecewise import Integrator, integrate
-from flowsim.engines.problem import Driver
-from flowsim.engines.record import Flow, Limits, Progress, StateStore
+from flowsim.engines.record import Flow, Limits, Progress
 from flowsim.engines.relu import known_rtol, run_cells
+from flowsim.engines.state_store import StateStore, policy_for
 from flowsim.engines.user_events import UserEvents
 from flowsim.engines.user_watch import UserWatch
+from flowsim.events import EventLog
 from flowsim.network import TwoLayerReLU
+from flowsim.runs.piecewise import Going, piecewise_run
+from flowsim.runs.resumed import resumed
 from flowsim.runs.run import Run
+from flowsim.runs.saving import Saving
+from flowsim.solution import Solution
 from flowsim.state import State
 
 
@@ -33,32 +38,44 @@ def prepare_cells(
     stepper: Callable[[float], Any] | None,
     user: UserEvents,
     report: Callable[[Progress], None] | None,
+    saving: Saving | None = None,
+    earlier: Solution | None = None,
 ) -> Run:
-    """Return the run of a two-layer ReLU network; without a `stepper` it is piecewise."""
+    """Return the run of a two-layer ReLU network; without a `stepper` it is piecewise.
+
+    Such a run may be saved on the way, and go on from where an earlier one has ended.
+    """
     system(net, data)
     if not np.all(np.isfinite(net.a)) or not np.all(np.isfinite(net(data.X))):
         raise ValueError(
             "Argument `net` must have finite weights and outputs on the data, but some overflow."
         )
-    rtol, frozen = settings["rtol"], settings["residual"] == "frozen"
-    known = rtol if stepper is None else known_rtol(settings)
+    known = settings["rtol"] if stepper is None else known_rtol(settings)
     cells = Cells.of(data, net.negative_slope, settings["loss"], net(data.X), known)
     state = State.of(net, cells)
-    store = StateStore(settings["state_bytes"])
-    watch = UserWatch(user, net) if user else None
+    settings = {**settings, "states": settings["states"] or policy_for(state, settings)}
     ends = until(net, data, loss=settings["loss"], record=False)
-    rest = (_limits(settings, cells), end_rule(ends, settings, cells), store, report, watch)
+    limits, rule = _limits(settings, cells), end_rule(ends, settings, cells)
+    watch = UserWatch(user, net) if user else None
     if stepper is None:
         # A user's functions have kinks where neurons change their cells: no step goes across them.
         every_event = bool(settings["every_event"]) or watch is not None
-        integrator = Integrator(cells, state, rtol, frozen, every_event)
-        start = lambda: _at_once(lambda: integrate(integrator, *rest))  # noqa: E731
-        return Run(start, None, _finish(net, data, settings, integrator, store, ends))
-    flow = CellFlow(cells, state, frozen)
+        going = (
+            Going.at_start(state, cells, settings, every_event=every_event)
+            if earlier is None
+            else resumed(earlier, cells, settings, every_event=every_event)
+        )
+        flow, store = going.integrator, going.store
+        ending = AlignmentWatch(rule, flow, state, ended=not np.isnan(going.record.alignment_time))
+        finish = _finish(net, data, settings, flow, store, ends)
+        return piecewise_run(going, (limits, ending, report, watch), finish, saving)
+    store = StateStore(settings["state_bytes"], settings["states"])
+    flow = CellFlow(cells, state, settings["residual"] == "frozen")
     problem = FrozenProblem(traceable=settings["engine"] == "diffrax")
+    log = EventLog(settings["event_bytes"])
     return Run(
-        lambda: run_cells(flow, problem, *rest),
-        lambda: stepper(rtol),
+        lambda: run_cells(flow, problem, limits, rule, store, report, watch, log),
+        lambda: stepper(settings["rtol"]),
         _finish(net, data, settings, flow, store, ends),
     )
 
@@ -70,12 +87,6 @@ def _limits(settings: dict[str, Any], cells: Cells) -> Limits:
         settings["max_steps"],
         settings["max_seconds"],
     )
-
-
-def _at_once(run: Callable[[], Any]) -> Driver:
-    """Return a driver that makes no requests."""
-    return run()
-    yield
 
 
 def _finish(

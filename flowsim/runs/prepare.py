@@ -10,6 +10,8 @@ from flowsim.engines.record import Progress
 from flowsim.engines.user_events import UserEvents
 from flowsim.network import TwoLayerReLU
 from flowsim.runs.run import Run
+from flowsim.runs.saving import Saving
+from flowsim.solution import Solution
 
 #: Errors of a step keep the rates of explicit methods, at the limit of their stability, above
 #: one to three times the tolerance.
@@ -23,8 +25,12 @@ def prepare(
     settings: dict[str, Any],
     events: Sequence[Callable[[float, Any], Any]],
     report: Callable[[Progress], None] | None,
+    saving: Saving | None = None,
+    earlier: Solution | None = None,
 ) -> Run:
     """Return the run of `net` on `data` by `engine`; see `flowsim.simulate`.
+
+    With `earlier` it goes on from where that run of the piecewise engine has ended.
 
     Raises
     ------
@@ -33,16 +39,26 @@ def prepare(
     """
     user = UserEvents(_functions(events))
     stepper = None if engine is None or isinstance(engine, Piecewise) else _stepper(engine)
+    if saving is not None and (stepper is not None or not isinstance(net, TwoLayerReLU)):
+        raise ValueError(
+            "Argument `checkpoint` must be None but for a TwoLayerReLU with the engine Piecewise, "
+            f"whose runs alone can be resumed, but is {str(saving.path)!r}."
+        )
     if isinstance(net, TwoLayerReLU):
         from flowsim.runs.cells import prepare_cells
 
         settings = {**_engine_settings(engine or Piecewise()), **settings, **_own_rtol(engine)}
         settings |= {} if stepper is None else _rest(settings)
-        return prepare_cells(net, data, settings, stepper, user, report)
+        return prepare_cells(net, data, settings, stepper, user, report, saving, earlier)
     if isinstance(engine, Piecewise):
         raise TypeError(
             "Argument `net` must be a TwoLayerReLU with the engine Piecewise, but is of type "
             f"{type(net).__name__}."
+        )
+    if settings["states"] not in (None, "all"):
+        raise ValueError(
+            'Argument `states` must be "all" but for a TwoLayerReLU, since dense output of other '
+            f"models needs every step, but is {settings['states']!r}."
         )
     _check_smooth(net)
     from flowsim.runs.models import prepare_model
@@ -51,7 +67,7 @@ def prepare(
         from flowsim.engines.diffrax import Diffrax
 
         engine, stepper = Diffrax(), _stepper(Diffrax())
-    settings = {**_engine_settings(engine), **settings, **_own_rtol(engine)}
+    settings = {**_engine_settings(engine), **settings, "states": "all", **_own_rtol(engine)}
     settings |= _rest(settings)
     assert stepper is not None
     return prepare_model(net, data, settings, stepper, user, report)

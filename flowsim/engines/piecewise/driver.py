@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from flowsim.alignment.end import EndRule
 from flowsim.engines.alignment_watch import AlignmentWatch
+from flowsim.engines.piecewise.checkpoint import Checkpoint
 from flowsim.engines.piecewise.integrator import Expansion, Integrator, Step
 from flowsim.engines.record import (
     REPORT_EVERY,
@@ -16,11 +16,11 @@ from flowsim.engines.record import (
     Limits,
     Progress,
     Record,
-    StateStore,
     progress_of,
     return_to_last_state,
     snapshot,
 )
+from flowsim.engines.state_store import StateStore
 from flowsim.engines.user_watch import UserWatch
 from flowsim.events import ALIVE, Event
 from flowsim.stationarity.classify import at_rest
@@ -33,16 +33,19 @@ SMALLEST_SPEED = 1e-280
 
 def integrate(
     integrator: Integrator,
-    limits: Limits,
-    rule: EndRule,
+    record: Record,
     store: StateStore,
+    limits: Limits,
+    watch: AlignmentWatch,
     report: Callable[[Progress], None] | None = None,
     user: UserWatch | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Record:
-    """Integrate until a stop condition holds; always says which."""
-    record = Record()
-    record.rows += integrator.start()
-    watch = AlignmentWatch(rule, integrator)
+    """Integrate until a stop condition holds; always says which.
+
+    `integrator` has been started, or goes on from where `record` and `store` end: the state is
+    noted again.
+    """
     began = reported = clock.monotonic()
     idle = 0
     patience = ZENO_PER_NEURON * len(integrator.state.z) + 100
@@ -53,8 +56,10 @@ def integrate(
             record.status = "non_finite"
             break
         _note(record, integrator, e)
-        step = len(record.time) - 1
+        step = record.step
         store.offer(step, integrator)
+        if checkpoint is not None:
+            checkpoint.offer()
         now = clock.monotonic()
         if report is not None and now - reported >= REPORT_EVERY:
             report(progress_of(record, integrator))
@@ -87,12 +92,8 @@ def integrate(
         idle = idle + 1 if integrator.time - before <= 4e-16 * before else 0
         if record.status:  # a terminal event of the user
             _note(record, integrator, integrator.expand())
-            store.offer(len(record.time) - 1, integrator)
+            store.offer(record.step, integrator)
             break
-    if store.rows[-1][0] != len(record.time) - 1:
-        store.rows.append(
-            (len(record.time) - 1, integrator.time, integrator.tail, integrator.state.copy())
-        )
     if report is not None:
         report(progress_of(record, integrator))
     return record

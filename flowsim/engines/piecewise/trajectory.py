@@ -9,7 +9,7 @@ import numpy as np
 from flowsim.cells import Cells
 from flowsim.data import Dataset
 from flowsim.engines.piecewise.integrator import Integrator, Step
-from flowsim.engines.restore import restored
+from flowsim.engines.piecewise.restart import integrator_at
 from flowsim.events import EventLog
 from flowsim.network import TwoLayerReLU
 from flowsim.state import State
@@ -28,13 +28,10 @@ class Trajectory:
     def __init__(
         self, data: Dataset, initial: TwoLayerReLU, settings: dict[str, Any], states: States
     ) -> None:
-        self.initial, self.states = initial, states
-        self.rtol = float(settings["rtol"])
+        self.initial, self.states, self.settings = initial, states, settings
         slope, output = initial.negative_slope, initial(data.X)
-        self.cells = Cells.of(data, slope, settings["loss"], output, self.rtol)
+        self.cells = Cells.of(data, slope, settings["loss"], output, float(settings["rtol"]))
         self._times = np.ldexp(states.t, self.cells.time_exponent)
-        self.frozen = settings["residual"] == "frozen"
-        self.every_event = bool(settings.get("every_event", False))
         self._integrator: Integrator | None = None
         self._step: Step | None = None
 
@@ -59,7 +56,10 @@ class Trajectory:
         row = max(int(np.searchsorted(self._times, s, side="right")) - 1, 0)
         current, step = self._integrator, self._step
         if current is None or current.time > s or self._times[row] > current.time:
-            current = self._restart(row)
+            every_event = bool(self.settings.get("every_event", False))
+            current = integrator_at(
+                self.states, row, self.cells, self.settings, every_event=every_event
+            )
             step = None
         step = step or current.plan(current.expand(), np.inf)
         while s > current.time + step.tau:
@@ -67,10 +67,3 @@ class Trajectory:
             step = current.plan(current.expand(), np.inf)
         self._integrator, self._step = current, step
         return current, step
-
-    def _restart(self, row: int) -> Integrator:
-        tail = float(np.ldexp(self.states.t_tail[row], self.cells.time_exponent))
-        return Integrator(
-            self.cells, restored(self.states, row, self.cells), self.rtol, self.frozen,
-            self.every_event, float(self._times[row]), tail,
-        )  # fmt: skip
