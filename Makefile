@@ -38,6 +38,9 @@ bench: .venv/.installed-bench
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/alignment.py
 	$(BIN)/python benchmarks/engines.py
+	$(BIN)/python benchmarks/agreement.py
+	$(BIN)/python benchmarks/two_level.py
+	$(BIN)/python benchmarks/scale.py
 
 clean:
 	rm -rf .venv demo build dist .numba_cache .jax_cache .pytest_cache .ruff_cache .hypothesis
