@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
@@ -333,15 +335,23 @@ def test_what_stands_still_is_at_rest_at_once():
     assert run.steps < 10
 
 
+FORKS = """
+import os
+from flowsim.engines.piecewise import blocks
+before = blocks.pool()
+assert before.submit(int).result(timeout=60) == 0
+child = os.fork()
+if child == 0:  # the parent's threads do not live here
+    os._exit(blocks.pool().submit(lambda: 7).result(timeout=60))
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+assert blocks.pool() is before
+"""
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be forked here")
 def test_threads_are_started_anew_after_a_fork():
-    before = blocks.pool()
-    assert before.submit(int).result(timeout=60) == 0
-    child = os.fork()
-    if child == 0:  # the parent's threads do not live here
-        os._exit(blocks.pool().submit(lambda: 7).result(timeout=60))
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-    assert blocks.pool() is before
+    """In a process of its own: others, with JAX's threads, must not be forked."""
+    subprocess.run([sys.executable, "-c", FORKS], check=True, timeout=300)
 
 
 @pytest.mark.parametrize("log10_scale", [-300, -3000])
