@@ -385,7 +385,7 @@ class Integrator:
 
         `cut` is where the last attempt was to end, if that is what this one does.
         """
-        before = None if cut is None else step.party
+        before = step.party if step.tau == cut else None
         step.drift, step.state, step.party = self._moved(step, step.tau, before)
         return None if step.party is None else step.party.cut
 
