@@ -26,8 +26,9 @@ import numpy as np
 from numpy.polynomial import legendre, polynomial
 
 from flowsim.engines.piecewise.expansion import (
-    _add_output,
+    add_output,
     compiled,
+    evaluate,
     moments_of,
     recurrence,
 )
@@ -132,17 +133,12 @@ def outputs_at(  # pragma: no cover - compiled
 ):
     """Add the outputs of all groups at `x` (in units) to U (d, n)."""
     d = W.shape[2]
-    order = A.shape[1] - 1
     z = np.empty((d + 1, d + 1))
     v = np.empty(d)
     for q in range(active.shape[0]):
         c0, c1 = first[q], first[q + 1]
         for c in range(c0, c1):
-            for i in range(d + 1):
-                s = A[c, order] if i == 0 else W[c, order, i - 1]
-                for o in range(order - 1, -1, -1):
-                    s = s * x + (A[c, o] if i == 0 else W[c, o, i - 1])
-                z[c - c0, i] = s
+            evaluate(x, A[c], W[c], z[c - c0])
         v[:] = 0.0
         if start[q + 1] - start[q] <= d + 1:
             for b in range(c1 - c0):
@@ -156,7 +152,7 @@ def outputs_at(  # pragma: no cover - compiled
                     f += z[c, 0] * Q[wide[q], c, b]
                 for i in range(d):
                     v[i] += f * z[b, 1 + i]
-        _add_output(slope, on[active[q]], v, U)
+        add_output(slope, on[active[q]], v, U)
 
 
 def collocate(flow: Integrator, e: Expansion, h: float) -> float:

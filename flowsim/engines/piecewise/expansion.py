@@ -57,7 +57,7 @@ def _field(slope, on, T, out):  # pragma: no cover - compiled
 
 
 @summing
-def _add_output(slope, on, v, U):  # pragma: no cover - compiled
+def add_output(slope, on, v, U):  # pragma: no cover - compiled
     """Add ``c_k v`` to U[:, k] (d, n): the output of a group on x_k is that times x_k."""
     d, n = U.shape
     for s in range(d):
@@ -92,7 +92,7 @@ def sum_of_products(slope, on, active, start, members, z, mass, q0, q1, U):  # p
             f = mass[j] * z[j, 0]
             for i in range(d):
                 v[i] += f * z[j, 1 + i]
-        _add_output(slope, on[active[q]], v, U)
+        add_output(slope, on[active[q]], v, U)
 
 
 @compiled
@@ -197,7 +197,7 @@ def next_order(  # pragma: no cover - compiled
                 f = AQ[c, o]
                 for s in range(d):
                     v[s] += f * W[c, i + 1 - o, s]
-        _add_output(slope, on[active[q]], v, U)
+        add_output(slope, on[active[q]], v, U)
 
 
 @compiled
@@ -384,7 +384,7 @@ def ride(  # pragma: no cover - compiled
         g, wide = active[q], start[q + 1] - start[q] > d + 1
         if wide:
             for b in range(d + 1):
-                _at(x, A[first[q] + b], W[first[q] + b], basis[b])
+                evaluate(x, A[first[q] + b], W[first[q] + b], basis[b])
         for u in range(max(u0, start[q]), min(u1, start[q + 1])):
             j = members[u]
             if walks[j]:
@@ -398,7 +398,7 @@ def ride(  # pragma: no cover - compiled
                         new[i] += f * basis[b, i]
             else:
                 c = first[q] + u - start[q]
-                _at(x, A[c], W[c], new)
+                evaluate(x, A[c], W[c], new)
             if projected[g]:
                 project(projector[g], new[1:])
             drift = max(drift, settle(j, new, z, exponent, balance, gap, gap_exponent, sign))
@@ -407,7 +407,7 @@ def ride(  # pragma: no cover - compiled
 
 
 @compiled
-def _at(x, a, w, out):  # pragma: no cover - compiled
+def evaluate(x, a, w, out):  # pragma: no cover - compiled
     """Write (a, w) at `x` from the coefficients a (order+1,) and w (order+1, d)."""
     order = a.shape[0] - 1
     out[0] = a[order]

@@ -154,7 +154,7 @@ class Integrator:
         self.wide = np.zeros(m + 1, dtype=np.int64)
         self._speed = np.zeros(m)
         self.outlook = np.inf
-        self._long = LongSteps()
+        self.long_steps = LongSteps()
         self.scratch: list[tuple[Scratch, Log]] = []
         self._ends = np.empty((2, p, cells.n_hyperplanes))
         plus, minus = cells.side_coefficients
@@ -167,9 +167,6 @@ class Integrator:
         self.blocks = Blocks(self.X)
         # The walk takes q from each thread, and no Gram matrix.
         self.plan_of_walks = plan_of(cells)._replace(gram=np.empty((0, 0)))
-        self.plane_samples = np.argsort(cells.index, kind="stable")
-        self.samples_of_plane = np.bincount(cells.index, minlength=cells.n_hyperplanes)
-        self.first_of_plane = np.cumsum(self.samples_of_plane) - self.samples_of_plane
         self.switching = Switching(cells, self.state, self.residual)
 
     @property
@@ -288,8 +285,8 @@ class Integrator:
             and (step := self._in_closed_form(e, limit)) is not None
         ):
             return step
-        if self._long.worth(self, e, limit):
-            e = self._long.expand(self, e, limit)
+        if self.long_steps.worth(self, e, limit):
+            e = self.long_steps.expand(self, e, limit)
         h = min(e.step, limit, self.outlook) if np.isfinite(e.step) else limit
         step, kinks = self._scan(e, h)
         coming = np.flatnonzero(step.x < np.inf)
@@ -474,7 +471,7 @@ class Integrator:
         self.state.adopt(state)
         if tau > 0.0:
             self.outlook = OUTLOOK * tau if tau < step.e.step else np.inf
-        self._long.note(step.e.step, tau)
+        self.long_steps.note(step.e.step, tau)
         began = self.time
         self._forward(tau)
         if party is not None:

@@ -41,7 +41,7 @@ def restart_of(integrator: Integrator) -> Restart:
     """Return what an integrator in the same state needs to take the same steps."""
     neuron, hyperplane = np.nonzero(integrator.state.fresh)
     slot, free = integrator.groups.arrangement()
-    numbers = {n: x for n, x in vars(integrator._long).items() if isinstance(x, int | float)}
+    numbers = {n: x for n, x in vars(integrator.long_steps).items() if isinstance(x, int | float)}
     memory = {_LONG + name: float(x) for name, x in numbers.items()}
     return Restart(
         neuron.astype(np.int32), hyperplane.astype(np.int32), slot, free,
@@ -59,5 +59,5 @@ def recall(integrator: Integrator, restart: Restart) -> None:
     integrator.switching.groups = groups
     memory = restart.memory
     integrator.outlook = memory["outlook"]
-    known = vars(integrator._long)
+    known = vars(integrator.long_steps)
     known.update({n: type(x)(memory[_LONG + n]) for n, x in known.items() if _LONG + n in memory})

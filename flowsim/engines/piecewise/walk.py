@@ -21,6 +21,7 @@ from flowsim.engines.piecewise.detection import (
     SIGN,
     SLIDE,
     first_of_neuron,
+    own_polynomials,
     project_all,
     slide_exit,
 )
@@ -196,7 +197,10 @@ def _walk_one(  # pragma: no cover - compiled
     known = not walkers.begun[k]
     drift, x = 0.0, 0.0
     if known:
-        _columns(walkers, k, d, start, first, A, W, work)
+        q = walkers.group[k]
+        own_polynomials(
+            q, start[q] + walkers.member[k], d, start, first, walkers.z, k, A, W, work.a, work.w
+        )
         work.base[:] = base[walkers.group[k]]
         ahead, what, where, side = (
             walkers.x[k], walkers.what[k], walkers.where[k], walkers.side[k],
@@ -304,26 +308,6 @@ def _list_slides(code, work):  # pragma: no cover - compiled
             work.slides[count] = g
             count += 1
     return count
-
-
-@compiled
-def _columns(walkers, k, d, start, first, A, W, work):  # pragma: no cover - compiled
-    """Write a member's polynomials from its group's columns."""
-    q = walkers.group[k]
-    c0 = first[q]
-    if start[q + 1] - start[q] <= d + 1:
-        work.a[:] = A[c0 + walkers.member[k]]
-        work.w[:] = W[c0 + walkers.member[k]]
-        return
-    for o in range(work.a.shape[0]):
-        work.a[o] = 0.0
-        for i in range(d):
-            work.w[o, i] = 0.0
-        for b in range(d + 1):
-            f = walkers.z[k, b]
-            work.a[o] += f * A[c0 + b, o]
-            for i in range(d):
-                work.w[o, i] += f * W[c0 + b, o, i]
 
 
 @compiled

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from flowsim._cores import available_cores
+from flowsim.alignment._log import scaled_events
 from flowsim.cells import TOUCH
 from flowsim.engines.piecewise import walk
 from flowsim.engines.piecewise.blocks import pool
@@ -25,7 +27,7 @@ LOG_ROWS = 2**12
 #: A neuron may have so many events a hyperplane, and some, without progress in time.
 PATIENCE = 4
 
-PATTERN = kind_code("pattern")
+PATTERN, SIGN_CHANGE = (kind_code(k) for k in ("pattern", "sign_change"))
 
 
 class Party:
@@ -149,7 +151,7 @@ class Party:
         """Choose the cell of a neuron that has met something rare, by the rules."""
         w, flow = self.walkers, self.flow
         x, plane = float(w.x[k]), int(w.where[k])
-        before = w.code[k, plane]
+        before = w.code[k].copy()
         r = self.step.e.residual(x * self.step.e.unit)
         if w.what[k] == MARGIN:
             rows = flow.rules.meet(self._state, k, plane, r, x)
@@ -158,17 +160,24 @@ class Party:
         else:
             rows = flow.rules.reselect(self._state, flow.cells, k, r, x)
         w.status[k] = walk.GOING if w.fate[k] == ALIVE else walk.DONE
-        if w.what[k] == MARGIN and w.fate[k] == ALIVE and w.code[k, plane] == before:
+        if w.what[k] == MARGIN and w.fate[k] == ALIVE and w.code[k, plane] == before[plane]:
             # Velocities there are smaller than the errors of polynomials: only a new one tells.
             w.status[k] = walk.CUT
-        for row in rows:
-            self._note(k, row)
+        self._note(k, x, before, [row for row in rows if row.kind != "pattern"])
 
-    def _note(self, k: int, row: Event) -> None:
-        """Keep a row of a sample; those of the kernel, of hyperplanes, are told by their kind."""
-        values = [k, -1 - kind_code(row.kind), row.sample, row.before, row.after]
-        self._rows.append(np.array([values], dtype=np.int32))
-        self._x.append(np.array([row.t]))
+    def _note(self, k: int, x: float, before: np.ndarray, others: list[Event]) -> None:
+        """Keep the hyperplanes whose codes have changed, as the kernel does, and other events."""
+        after = self.walkers.code[k]
+        planes = np.flatnonzero(before != after)
+        patterns = np.column_stack(
+            [np.full((len(planes), 2), (k, PATTERN)), planes, before[planes], after[planes]]
+        )
+        rest = [[k, kind_code(row.kind), -1, row.before, row.after] for row in others]
+        turns = [row for row in rest if row[1] == SIGN_CHANGE]  # what makes the codes change
+        rest = [row for row in rest if row[1] != SIGN_CHANGE]
+        rows = np.concatenate([np.reshape(part, (-1, 5)) for part in (turns, patterns, rest)])
+        self._rows.append(rows.astype(np.int32))
+        self._x.append(np.full(len(rows), x))
 
     def outputs(self, mass: np.ndarray) -> np.ndarray:
         """Return the outputs (n,) of these neurons, of mass (K,), in their present cells."""
@@ -194,27 +203,6 @@ class Party:
     def events(self, began: float, unit: float, latest: float) -> Events:
         """Return what has happened, by time; a hyperplane's samples have a row each."""
         rows, x = np.concatenate(self._rows), np.concatenate(self._x)
-        by_time = np.argsort(x, kind="stable")
-        rows, t = rows[by_time], np.minimum(began + x[by_time] * unit, latest)
-        cells = self.flow.cells
-        plane = np.where(rows[:, 1] == PATTERN, rows[:, 2], cells.n_hyperplanes)
-        # Rows of hyperplanes become those of their samples; others stay one row.
-        repeat = np.append(self.flow.samples_of_plane, 1)[plane]
-        source = np.repeat(np.arange(len(rows)), repeat)
-        nth = np.arange(len(source)) - np.repeat(np.cumsum(repeat) - repeat, repeat)
-        rows, plane = rows[source], plane[source]
-        of_plane = plane < cells.n_hyperplanes
-        first = np.append(self.flow.first_of_plane, 0)[plane]
-        sample = np.where(
-            of_plane, self.flow.plane_samples[np.where(of_plane, first + nth, 0)], rows[:, 2]
-        )
-        turn = np.where(of_plane, cells.orientation[np.maximum(sample, 0)], 1).astype(np.int8)
-        kind = rows[:, 1]
-        return Events(
-            t=t[source],
-            kind_code=np.where(kind < 0, -1 - kind, kind).astype(np.int8),
-            neuron=self.neurons[rows[:, 0]].astype(np.int32),
-            sample=sample.astype(np.int32),
-            before=(rows[:, 3] * turn).astype(np.int8),
-            after=(rows[:, 4] * turn).astype(np.int8),
-        )
+        times = np.minimum(began + x * unit, latest)
+        events = scaled_events(rows, times, self.flow.cells)
+        return replace(events, neuron=self.neurons[events.neuron].astype(np.int32))
