@@ -28,10 +28,10 @@ from numpy.polynomial import legendre, polynomial
 from flowsim.engines.piecewise.expansion import (
     add_output,
     compiled,
-    evaluate,
     moments_of,
     recurrence,
 )
+from flowsim.engines.piecewise.motion import evaluate
 
 if TYPE_CHECKING:
     from flowsim.engines.piecewise.integrator import Expansion, Integrator

@@ -14,11 +14,11 @@ import numpy as np
 from flowsim.alignment.plan import plan_of
 from flowsim.cells import TOUCH, Cells
 from flowsim.engines.groups import Groups
-from flowsim.engines.piecewise import closed_form, detection, expansion
+from flowsim.engines.piecewise import closed_form, detection, expansion, motion, slides
 from flowsim.engines.piecewise.blocks import Blocks
 from flowsim.engines.piecewise.long_steps import LongSteps
 from flowsim.engines.piecewise.roots import binomials
-from flowsim.engines.piecewise.walk import Log, Scratch
+from flowsim.engines.piecewise.walk_arrays import Log, Scratch
 from flowsim.engines.piecewise.walkers import Party
 from flowsim.engines.switching import Cause, Rules, Switching
 from flowsim.events import Event, EventLog, Events
@@ -272,9 +272,7 @@ class Integrator:
 
     def speed(self, e: Expansion) -> float:
         """Return ``||theta'||^2`` (scaled)."""
-        return expansion.speeds(
-            e.active, e.start, e.members, self.state.z, e.mass, e.D, self._speed
-        )
+        return motion.speeds(e.active, e.start, e.members, self.state.z, e.mass, e.D, self._speed)
 
     # -- one step ---------------------------------------------------------------------
 
@@ -347,7 +345,7 @@ class Integrator:
             ),
         )  # fmt: skip
         if np.any(groups.slide_count[e.active]):
-            detection.scan_slides(
+            slides.scan_slides(
                 span, e.active, e.start, e.members, state.sign, groups.slides,
                 groups.slide_count, groups.multipliers, e.ends, e.base, e.tie, self.table,
                 step.x, step.what, step.where, step.side,
@@ -396,7 +394,7 @@ class Integrator:
         if step.cause is not None and step.cause.what == "dependent":
             walks[step.cause.neurons] = False
         drifts = self.blocks.each_member(
-            len(e.members), expansion.ride,
+            len(e.members), motion.ride,
             lambda u0, u1: (
                 x, e.active, e.start, e.members, walks, u0, u1, state.z, state.exponent, e.first,
                 e.A, e.W, groups.projected, groups.projector, state.balance, state.gap,

@@ -8,12 +8,9 @@ rarer than crossings, slides and deaths is left to `flowsim.selection`.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from flowsim.alignment import switching
-from flowsim.alignment.plan import Plan
 from flowsim.alignment.switching import ASK, DIES, KEPT
 from flowsim.engines.piecewise.detection import (
     MARGIN,
@@ -23,97 +20,15 @@ from flowsim.engines.piecewise.detection import (
     first_of_neuron,
     own_polynomials,
     project_all,
-    slide_exit,
 )
-from flowsim.engines.piecewise.expansion import compiled, recurrence, settle, summing
+from flowsim.engines.piecewise.expansion import compiled, recurrence, summing
+from flowsim.engines.piecewise.motion import settle
 from flowsim.engines.piecewise.roots import horner
+from flowsim.engines.piecewise.slides import slide_exit
+from flowsim.engines.piecewise.walk_arrays import ASKS, CUT, DONE, FULL, GOING
 from flowsim.events import DEAD, kind_code
 
-#: How a neuron's walk stands: under way; at its end; `flowsim.selection` must choose its cell;
-#: only a step that ends here can go on; the log is full.
-GOING, DONE, ASKS, CUT, FULL = range(5)
-
 PATTERN, DEATH = (kind_code(k) for k in ("pattern", "death"))
-
-
-class Walkers(NamedTuple):
-    """The neurons that walk in a step, as rows of their own arrays.
-
-    x is where a neuron is, in units of time since the step began; what, where and side its
-    next event, where that is known (`begun` is false then, and group and member its place
-    in the expansion).
-    """
-
-    z: np.ndarray  # (K, d+1)
-    exponent: np.ndarray  # (K,) int64, and likewise:
-    sign: np.ndarray
-    balance: np.ndarray
-    gap: np.ndarray  # (K,) float64
-    gap_exponent: np.ndarray
-    fate: np.ndarray
-    code: np.ndarray  # (K, G) int8
-    fresh: np.ndarray  # (K, G) bool
-    x: np.ndarray  # (K,) float64
-    what: np.ndarray
-    where: np.ndarray
-    side: np.ndarray
-    group: np.ndarray
-    member: np.ndarray
-    begun: np.ndarray  # (K,) bool
-    status: np.ndarray
-    idle: np.ndarray
-
-
-class Log(NamedTuple):
-    """What happened, in the order of each walker; `count` rows are filled."""
-
-    rows: np.ndarray  # (R, 5) int32: walker, kind, hyperplane, before, after
-    x: np.ndarray  # (R,)
-    count: np.ndarray  # (1,) int64
-
-
-class Scratch(NamedTuple):
-    """Working memory of one thread."""
-
-    q: np.ndarray  # (2, G)
-    lines: np.ndarray  # (2, G)
-    poly: np.ndarray  # (order+1,)
-    ends: np.ndarray  # (2, order+1, G), those of the slides from where the neuron is
-    exits: np.ndarray  # (2, order+1)
-    sizes: np.ndarray  # (3, order+1)
-    a: np.ndarray  # (order+1,)
-    w: np.ndarray  # (order+1, d)
-    base: np.ndarray  # (order+1, d): what sides add to D, from the step's beginning
-    local: np.ndarray  # (order+1, d): the same from where the neuron is
-    D: np.ndarray  # (order+1, d): its projection onto the slides
-    new: np.ndarray  # (d+1,)
-    multipliers: np.ndarray  # (d, d)
-    all: np.ndarray  # (G,) int64, all hyperplanes
-    slides: np.ndarray  # (G,) int64
-    sides: np.ndarray  # (G+1,) int64
-    choice: switching.Scratch
-
-
-def scratch(order: int, d: int, planes: int) -> Scratch:
-    """Allocate the working memory of one thread."""
-    p = order + 1
-    return Scratch(
-        np.zeros((2, planes)), np.zeros((2, planes)), np.zeros(p), np.zeros((2, p, planes)),
-        np.zeros((2, p)), np.zeros((3, p)), np.zeros(p), np.zeros((p, d)), np.zeros((p, d)),
-        np.zeros((p, d)), np.zeros((p, d)), np.zeros(d + 1), np.zeros((d, d)),
-        np.arange(planes), np.zeros(planes, np.int64), np.zeros(planes + 1, np.int64),
-        switching.scratch(d, planes),
-    )  # fmt: skip
-
-
-def log(rows: int) -> Log:
-    """Allocate a log of so many rows."""
-    return Log(np.empty((rows, 5), np.int32), np.empty(rows), np.zeros(1, np.int64))
-
-
-def with_sides(plan: Plan, work: Scratch) -> Plan:
-    """Return a plan whose q is this thread's own."""
-    return plan._replace(q=work.q)
 
 
 @compiled

@@ -10,7 +10,7 @@ import numpy as np
 from flowsim._cores import available_cores
 from flowsim.alignment._log import scaled_events
 from flowsim.cells import TOUCH
-from flowsim.engines.piecewise import walk
+from flowsim.engines.piecewise import walk, walk_arrays
 from flowsim.engines.piecewise.blocks import pool
 from flowsim.engines.piecewise.detection import MARGIN, SIGN
 from flowsim.engines.piecewise.expansion import sum_of_products
@@ -59,13 +59,13 @@ class Party:
         place[e.members] = np.arange(len(e.members))
         place = place[neurons]
         group = np.searchsorted(e.start, place, side="right") - 1
-        self.walkers = walk.Walkers(
+        self.walkers = walk_arrays.Walkers(
             z=s.z[neurons], exponent=s.exponent[neurons], sign=s.sign[neurons],
             balance=s.balance[neurons], gap=s.gap[neurons], gap_exponent=s.gap_exponent[neurons],
             fate=s.fate[neurons], code=s.code[neurons], fresh=s.fresh[neurons],
             x=step.x[neurons], what=step.what[neurons], where=step.where[neurons],
             side=step.side[neurons], group=group, member=place - e.start[group],
-            begun=np.zeros(count, np.bool_), status=np.full(count, walk.GOING),
+            begun=np.zeros(count, np.bool_), status=np.full(count, walk_arrays.GOING),
             idle=np.zeros(count, np.int64),
         )  # fmt: skip
         w = self.walkers
@@ -84,11 +84,11 @@ class Party:
         if before.cut is None:
             return
         old = np.flatnonzero(before.walkers.x * before.step.e.unit <= before.cut)
-        old = old[before.walkers.status[old] == walk.CUT]
+        old = old[before.walkers.status[old] == walk_arrays.CUT]
         new = np.searchsorted(self.neurons, before.neurons[old])
         for field in ("z", "exponent", "sign", "fate", "code", "fresh", "x"):
             getattr(self.walkers, field)[new] = getattr(before.walkers, field)[old]
-        self.walkers.begun[new], self.walkers.status[new] = True, walk.DONE
+        self.walkers.begun[new], self.walkers.status[new] = True, walk_arrays.DONE
         rows, x = np.concatenate(before._rows), np.concatenate(before._x)
         own = np.isin(rows[:, 0], old)
         kept = rows[own].copy()
@@ -111,15 +111,15 @@ class Party:
                 work, log = flow.scratch.pop()
             except IndexError:
                 work, log = (
-                    walk.scratch(flow.order, cells.d, cells.n_hyperplanes),
-                    walk.log(LOG_ROWS),
+                    walk_arrays.scratch(flow.order, cells.d, cells.n_hyperplanes),
+                    walk_arrays.log(LOG_ROWS),
                 )
             drift, drained = 0.0, []
             while True:
                 drift = max(
                     drift,
                     walk.walk(
-                        k0, k1, end, e.unit, walk.with_sides(plan, work), e.ends, w, e.start,
+                        k0, k1, end, e.unit, walk_arrays.with_sides(plan, work), e.ends, w, e.start,
                         e.first, e.A, e.W, e.base, TOUCH, flow.table, patience,
                         flow.rtol, log, work,
                     ),
@@ -127,7 +127,7 @@ class Party:
                 filled = int(log.count[0])
                 drained.append((log.rows[:filled].copy(), log.x[:filled].copy()))
                 log.count[0] = 0
-                if not np.any(w.status[k0:k1] == walk.FULL):
+                if not np.any(w.status[k0:k1] == walk_arrays.FULL):
                     flow.scratch.append((work, log))
                     return drift, drained
 
@@ -137,11 +137,11 @@ class Party:
                 self.drift = max(self.drift, drift)
                 self._rows += [rows for rows, _ in drained]
                 self._x += [x for _, x in drained]
-            asking = np.flatnonzero(w.status == walk.ASKS)
+            asking = np.flatnonzero(w.status == walk_arrays.ASKS)
             for k in asking:
                 self._answer(int(k))
             starts = sorted({int(k) // CHUNK * CHUNK for k in asking})
-        cut = w.status == walk.CUT
+        cut = w.status == walk_arrays.CUT
         # A walker that must end its step before another has come that far ends it for all.
         short = cut & (w.x < end)
         if np.any(short):
@@ -159,10 +159,10 @@ class Party:
             rows = flow.rules.turn(self._state, k, r, x)
         else:
             rows = flow.rules.reselect(self._state, flow.cells, k, r, x)
-        w.status[k] = walk.GOING if w.fate[k] == ALIVE else walk.DONE
+        w.status[k] = walk_arrays.GOING if w.fate[k] == ALIVE else walk_arrays.DONE
         if w.what[k] == MARGIN and w.fate[k] == ALIVE and w.code[k, plane] == before[plane]:
             # Velocities there are smaller than the errors of polynomials: only a new one tells.
-            w.status[k] = walk.CUT
+            w.status[k] = walk_arrays.CUT
         self._note(k, x, before, [row for row in rows if row.kind != "pattern"])
 
     def _note(self, k: int, x: float, before: np.ndarray, others: list[Event]) -> None:
