@@ -309,7 +309,7 @@ def test_growth_inside_a_faster_cell_ends_the_alignment_in_time():
     ends = [
         fs.simulate(
             net, fs.Dataset(TWO_POINTS, [1.0, 80.0]), t1=1.9, residual="frozen",
-            alignment="growth", alignment_epsilon=0.06, engine=Piecewise(every_event=every),
+            alignment="growth", alignment_epsilon=0.08, engine=Piecewise(every_event=every),
         ).alignment.end_time
         for every in (True, False)
     ]  # fmt: skip
@@ -376,7 +376,7 @@ def test_a_step_in_closed_form_is_what_taylor_steps_make():
     assert found.time < TIME
     assert found.state < STATE
     inside = 0.5 * (fast.history.t[0] + fast.history.t[1])
-    assert fast.history.t[1] > 10.0 * slow.history.t[1]
+    assert fast.history.t[1] * fast.history.rate[0] > 4.0  # a Taylor step has 2 at most
     np.testing.assert_array_equal(fast.pattern(inside), slow.pattern(inside))
     apart = fast.network(inside).direction - slow.network(inside).direction
     assert np.abs(apart).max() < STATE
