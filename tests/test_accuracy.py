@@ -51,7 +51,7 @@ def test_dense_output_is_as_accurate_as_the_run(ladder):
     reference, runs = ladder
     for t in (0.21 * reference.t1, 0.6 * reference.t1):
         dense = runs[-1].network(t)
-        direct = simulate(reference.start, reference.data, t1=t, rtol=1e-12).final.network
+        direct = simulate(reference.start, reference.data, t1=t, rtol=1e-14).final.network
         z, exact = (np.column_stack([net.a, net.W]) for net in (dense, direct))
         error = np.linalg.norm(z - exact, axis=1) / np.linalg.norm(exact, axis=1)
         assert np.max(error) <= 1e-12

@@ -56,10 +56,11 @@ class Blocks:
         return list(pool().map(lambda q: kernel(*arguments(q, min(q + BLOCK, groups))), starts))
 
     def each_member(
-        self, members: int, kernel: Callable[..., Any], arguments: Callable[[int, int], tuple]
-    ) -> list[Any]:
-        """Do the same for blocks of members."""
-        block = int(np.clip(NUMBERS // self.X.size, BLOCK, MEMBERS))
+        self, members: int, kernel: Callable[..., Any], arguments: Callable[[int, int], tuple],
+        *, looks: bool = False,
+    ) -> list[Any]:  # fmt: skip
+        """Do the same for blocks of members; those of one that looks at all data are smaller."""
+        block = int(np.clip(NUMBERS // self.X.size, BLOCK, MEMBERS)) if looks else MEMBERS
         if members <= 2 * block or available_cores() == 1:
             return [kernel(*arguments(0, members))] if members else []
         starts = range(0, members, block)

@@ -20,7 +20,8 @@ from flowsim.events import Events
 from flowsim.state import State
 
 if TYPE_CHECKING:
-    from flowsim.engines.piecewise.integrator import Expansion, Integrator
+    from flowsim.engines.piecewise.expander import Expansion
+    from flowsim.engines.piecewise.integrator import Integrator
 
 #: Sums of squares below this may have lost some to underflow.
 SMALLEST = 1e-250

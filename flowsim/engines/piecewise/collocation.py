@@ -34,7 +34,8 @@ from flowsim.engines.piecewise.expansion import (
 from flowsim.engines.piecewise.motion import evaluate
 
 if TYPE_CHECKING:
-    from flowsim.engines.piecewise.integrator import Expansion, Integrator
+    from flowsim.engines.piecewise.expander import Expansion
+    from flowsim.engines.piecewise.integrator import Integrator
 
 #: Stages; polynomials of this degree are still evaluated to the last digit.
 STAGES = 10
@@ -196,7 +197,7 @@ def collocate(flow: Integrator, e: Expansion, h: float) -> float:
 def _follow(flow: Integrator, e: Expansion) -> None:
     """Let the columns follow the fields of the residual's polynomial."""
     for i in range(flow.order + 1):
-        flow.write_fields(i, e.active, e.base, e.D)
+        flow.expander.write_fields(i, e, flow.groups)
     follow(flow.order, e.unit, len(e.active), e.first, e.D, e.A, e.W)
 
 
@@ -204,7 +205,7 @@ def _outputs(flow: Integrator, e: Expansion, x: float) -> np.ndarray:
     U = np.zeros_like(flow.X)
     outputs_at(
         x, flow.cells.slope, flow.groups.on, e.active, e.start, e.members, e.mass, e.first,
-        flow.wide, e.A, e.W, flow.moments, U,
+        flow.expander.wide, e.A, e.W, flow.expander.moments, U,
     )  # fmt: skip
     return np.einsum("dn,dn->n", flow.X, U)
 

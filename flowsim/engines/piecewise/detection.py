@@ -68,11 +68,26 @@ def reach(h, size, along, aside):  # pragma: no cover - compiled
 @summing
 def project_all(normals, w, out):  # pragma: no cover - compiled
     """Write ``nu_g . w`` (G,) for all hyperplanes; normals (d, G)."""
-    out[:] = 0.0
-    for s in range(normals.shape[0]):
+    f, row = w[0], normals[0]
+    for g in range(out.shape[0]):
+        out[g] = f * row[g]
+    for s in range(1, normals.shape[0]):
         f, row = w[s], normals[s]
         for g in range(out.shape[0]):
             out[g] += f * row[g]
+
+
+@compiled
+def project_some(normals, count, chosen, w, out):  # pragma: no cover - compiled
+    """Write ``nu_g . w`` for the hyperplanes g of chosen (count,); all, if they are so many."""
+    if count == normals.shape[1]:
+        project_all(normals, w, out[:count])
+        return
+    for c in range(count):
+        g, s = chosen[c], 0.0
+        for i in range(normals.shape[0]):
+            s += normals[i, g] * w[i]
+        out[g] = s
 
 
 @compiled
@@ -94,54 +109,59 @@ def first_of_neuron(  # pragma: no cover - compiled
 ):  # fmt: skip
     """Find the first margin, or sign of a, of one neuron that falls to zero within a step `h`.
 
-    A (order+1,) and W (order+1, d) are its own polynomials; near (count,) the hyperplanes to
-    look at, whose ``nu_g . w`` are in margin (G,). The others are working memory. Returns (time,
-    what, hyperplane). Interval tests spare most polynomials; the rest are isolated exactly, the
-    likely first one first, which shortens the interval of the others.
+    A (order+1,) and W (order+1, d) are its own polynomials, as `split` has split them; near
+    (count,) the hyperplanes to look at, whose ``nu_g . w`` are in margin (G,). slope (G,) and
+    poly are working memory. Returns (time, what, hyperplane). Interval tests spare most
+    polynomials; the rest are isolated exactly, the likely first one first, which shortens the
+    interval of the others.
     """
-    split(W, size, along, aside)
     best, what, where = h, NOTHING, -1
-    move, curve, kept, turn, bend = reach(h, size, along, aside)
-    candidates, likely, soonest = 0, -1, np.inf
-    for c in range(count):
-        g = near[c]
-        side = code[g]
-        m0 = margin[g] * side
-        if side == 0 or m0 > move + touch or (kept > 0.0 and kept * m0 > turn + touch):
-            continue
-        m1 = 0.0
-        for i in range(normals.shape[0]):
-            m1 += normals[i, g] * W[1, i]
-        m1 *= side
-        slope[g] = m1
-        candidates += 1
-        at = 0.0 if m0 <= touch else (-m0 / m1 if m1 < 0.0 else np.inf)
-        if at < soonest:
-            likely, soonest = g, at
-    for c in range(-1, count if candidates > 0 else 0):
-        if c < 0 and likely < 0:
-            continue
+    bounds = reach(h, size, along, aside)
+    project_some(normals, count, near, W[1], slope)
+    likely = _likely(count, near, code, margin, slope)
+    for c in range(-1, count):
         g = likely if c < 0 else near[c]
-        side = code[g]
-        m0 = margin[g] * side
-        if side == 0 or (c >= 0 and g == likely):
+        if g < 0 or (c >= 0 and g == likely) or code[g] == 0:
             continue
-        if m0 > touch and (
-            m0 > move
-            or m0 + min(0.0, slope[g] * best) > curve
-            or (kept > 0.0 and kept * m0 + min(0.0, (slope[g] - along[1] * m0) * best) > bend)
-        ):
+        side = code[g]
+        if _stays(best, side * margin[g], side * slope[g], touch, along[1], bounds):
             continue
         margin_polynomial(normals, g, W, best, poly)
         x = first_exit(poly, side, touch, table)
         if x >= 0.0 and (what == NOTHING or x < 1.0):
             best, what, where = x * best, MARGIN, g
-            move, curve, kept, turn, bend = reach(best, size, along, aside)
+            bounds = reach(best, size, along, aside)
     if balance < 0:
         at = _turns(best, A, sign, touch, table, poly)
         if at >= 0.0 and (what == NOTHING or at < best):
             best, what, where = at, SIGN, -1
     return best, what, where
+
+
+@compiled
+def _likely(count, near, code, margin, slope):  # pragma: no cover - compiled
+    """Return the hyperplane that straight lines reach first, or -1."""
+    plane, m, b = -1, np.inf, 1.0
+    for c in range(count):
+        g = near[c]
+        down = -code[g] * slope[g]
+        above = max(code[g] * margin[g], 0.0)
+        if down > 0.0 and above * b < m * down:
+            plane, m, b = g, above, down
+    return plane
+
+
+@compiled
+def _stays(h, m, rate, touch, along, bounds):  # pragma: no cover - compiled
+    """Whether a margin m cannot fall to zero within `h`; see `reach` for its bounds."""
+    move, curve, kept, _, bend = bounds
+    if not m > touch:
+        return m >= -touch and rate * h > 2.0 * curve  # it leaves faster than it bends back
+    return (
+        m > move
+        or m + min(0.0, rate * h) > curve
+        or (kept > 0.0 and kept * m + min(0.0, (rate - along * m) * h) > bend)
+    )
 
 
 @compiled
@@ -245,10 +265,11 @@ def scan(  # pragma: no cover - compiled
                     )
                 ):
                     continue
-                _margins(normals, count, chosen, z[j], margin)
+                project_some(normals, count, chosen, z[j, 1:], margin)
             else:
                 project_all(normals, z[j, 1:], margin)
             own_polynomials(q, u, d, start, first, z, j, A, W, own_a, own_w)
+            split(own_w, size, along, aside)
             at, kind, g = first_of_neuron(
                 h, normals, count, chosen if wide else near, code[j], own_a, own_w, balance[j],
                 sign[j], touch, table, size, along, aside, margin, slope, poly,
@@ -273,11 +294,11 @@ def _group_reach(h, z, size, along, aside, widest):  # pragma: no cover - compil
     for i in range(1, size.shape[0]):
         power *= h
         swing += (widest[i] + abs(along[i])) * power
-    return kept, turn / _norm(z), swing
+    return kept, turn / norm(z), swing
 
 
 @compiled
-def _norm(z):  # pragma: no cover - compiled
+def norm(z):  # pragma: no cover - compiled
     s = 0.0
     for i in range(z.shape[0]):
         s += z[i] ** 2
@@ -287,7 +308,7 @@ def _norm(z):  # pragma: no cover - compiled
 @compiled
 def _apart(a, b):  # pragma: no cover - compiled
     """Return the distance of two neurons' directions, up to rounding."""
-    f, g, s = 1.0 / _norm(a), 1.0 / _norm(b), 0.0
+    f, g, s = 1.0 / norm(a), 1.0 / norm(b), 0.0
     for i in range(a.shape[0]):
         s += (a[i] * f - b[i] * g) ** 2
     return np.sqrt(s) + 1e-15
@@ -305,7 +326,7 @@ def _radius(u0, u1, members, z):  # pragma: no cover - compiled
 @compiled
 def _near(kept, turn, swing, radius, z, code, margin, touch, chosen):  # pragma: no cover - compiled
     """List the hyperplanes that a large group may reach; return how many they are."""
-    size, count = _norm(z), 0
+    size, count = norm(z), 0
     limit = turn + swing * radius + touch
     for g in range(margin.shape[0]):
         if code[g] != 0 and not kept * (code[g] * margin[g] / size - radius) > limit:
@@ -315,23 +336,14 @@ def _near(kept, turn, swing, radius, z, code, margin, touch, chosen):  # pragma:
 
 
 @compiled
-def _margins(normals, count, chosen, z, margin):  # pragma: no cover - compiled
-    for c in range(count):
-        g, s = chosen[c], 0.0
-        for i in range(normals.shape[0]):
-            s += normals[i, g] * z[1 + i]
-        margin[g] = s
-
-
-@compiled
 def _passes(  # pragma: no cover - compiled
     kept, turn, swing, z0, z, normals, count, chosen, code, margin, touch
 ):
     """Whether one member of a large group stays away from the listed hyperplanes."""
     if not kept > 0.0:
         return False
-    _margins(normals, count, chosen, z, margin)
-    limit = _norm(z) * (turn + swing * _apart(z, z0)) + touch
+    project_some(normals, count, chosen, z[1:], margin)
+    limit = norm(z) * (turn + swing * _apart(z, z0)) + touch
     for c in range(count):
         g = chosen[c]
         if code[g] != 0 and not kept * code[g] * margin[g] > limit:

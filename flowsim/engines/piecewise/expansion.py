@@ -153,19 +153,22 @@ def load_columns(start, members, z, mass, A, W, AQ, Q, first, wide):  # pragma: 
 
 @compiled
 def recurrence(i, unit, D, A, W):  # pragma: no cover - compiled
-    """Write coefficient i+1 of one column: z_{i+1} = unit sum_l M(D_l) z_{i-l} / (i+1)."""
+    """Write coefficient i+1 of one column: z_{i+1} = unit sum_l M(D_l) z_{i-l} / (i+1).
+
+    Coefficients that D does not have are zero.
+    """
     d = W.shape[1]
+    terms = min(i + 1, D.shape[0])
     a = 0.0
-    for s in range(d):
-        W[i + 1, s] = 0.0
-    for o in range(i + 1):
-        f = A[i - o]
+    for o in range(terms):
         for s in range(d):
             a += D[o, s] * W[i - o, s]
-            W[i + 1, s] += D[o, s] * f
     A[i + 1] = unit * a / (i + 1)
     for s in range(d):
-        W[i + 1, s] = unit * W[i + 1, s] / (i + 1)
+        x = 0.0
+        for o in range(terms):
+            x += D[o, s] * A[i - o]
+        W[i + 1, s] = unit * x / (i + 1)
 
 
 @compiled
@@ -248,15 +251,15 @@ def expand(  # pragma: no cover - compiled
 
 @compiled
 def sides(index, minus, plus, r, ends):  # pragma: no cover - compiled
-    """Write what hyperplanes add to D on their sides, ends (2, order+1, G), from r (order+1, n).
+    """Write what hyperplanes add to D on their sides, ends (2, G, order+1), from r (order+1, n).
 
     minus and plus (n,) are what a sample's unit residual adds on either side.
     """
     ends[:] = 0.0
-    for o in range(r.shape[0]):
-        for k in range(index.shape[0]):
-            ends[0, o, index[k]] += minus[k] * r[o, k]
-            ends[1, o, index[k]] += plus[k] * r[o, k]
+    for k in range(index.shape[0]):
+        for o in range(r.shape[0]):
+            ends[0, index[k], o] += minus[k] * r[o, k]
+            ends[1, index[k], o] += plus[k] * r[o, k]
 
 
 @summing

@@ -10,7 +10,8 @@ from flowsim.engines.piecewise import collocation
 from flowsim.engines.piecewise.expansion import time_unit
 
 if TYPE_CHECKING:
-    from flowsim.engines.piecewise.integrator import Expansion, Integrator
+    from flowsim.engines.piecewise.expander import Expansion
+    from flowsim.engines.piecewise.integrator import Integrator
 
 #: Taylor steps of full length, one after another, before collocation is tried.
 CALM = 8
@@ -36,6 +37,7 @@ class LongSteps:
         size = len(e.active) * flow.cells.d
         return (
             self._calm >= CALM
+            and e.order == flow.order
             and not flow.frozen
             and not flow.every_event
             and min(size, flow.cells.n) <= collocation.LARGEST
@@ -54,7 +56,7 @@ class LongSteps:
             self._next = h * min(factor, GROWTH)
             if error <= 1.0:
                 e.step = h
-                flow.write_sides(e)
+                flow.expander.write_sides(e.r, e.ends)
                 return e
             h = time_unit(1.0 / min(self._next, 0.5 * h)) if self._next > 0.0 else 0.0
         self._calm = -PAUSE

@@ -45,7 +45,10 @@ def restart_of(integrator: Integrator) -> Restart:
     memory = {_LONG + name: float(x) for name, x in numbers.items()}
     return Restart(
         neuron.astype(np.int32), hyperplane.astype(np.int32), slot, free,
-        {"outlook": float(integrator.outlook), **memory},
+        {
+            "outlook": float(integrator.outlook), "allowance": float(integrator.allowance),
+            "radius": float(integrator.expander.radius), **memory,
+        },
     )  # fmt: skip
 
 
@@ -58,6 +61,7 @@ def recall(integrator: Integrator, restart: Restart) -> None:
     groups.arrange((restart.slot, restart.free), state.code, state.sign, state.fate)
     integrator.switching.groups = groups
     memory = restart.memory
-    integrator.outlook = memory["outlook"]
+    integrator.outlook, integrator.allowance = memory["outlook"], memory["allowance"]
+    integrator.expander.radius = memory["radius"]
     known = vars(integrator.long_steps)
     known.update({n: type(x)(memory[_LONG + n]) for n, x in known.items() if _LONG + n in memory})

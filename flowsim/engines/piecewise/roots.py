@@ -70,22 +70,48 @@ def first_root(c, table):  # pragma: no cover - compiled
     binomials of degree p or more.
     """
     p = c.shape[0] - 1
+    b = np.empty(p + 1)
+    _bernstein(c, table, b)
+    changes = _changes(b)
+    if changes == 0:
+        return 0.0 if b[0] <= 0.0 else -1.0
+    if changes == 1 and b[p] <= 0.0:
+        return _bisect(c, 0.0, 1.0)
+    return _first_of_many(c, b)
+
+
+@njit(cache=True, error_model="numpy")
+def _bernstein(c, table, out):  # pragma: no cover - compiled
+    """Write the Bernstein coefficients on [0, 1]."""
+    p = c.shape[0] - 1
+    out[:] = c[0]
+    for i in range(1, p + 1):
+        f = c[i] / table[p, i]
+        for j in range(i, p + 1):
+            out[j] += table[j, i] * f
+
+
+@njit(cache=True)
+def _changes(b):  # pragma: no cover - compiled
+    changes = 0
+    for j in range(b.shape[0] - 1):
+        changes += (b[j] > 0.0) != (b[j + 1] > 0.0)
+    return changes
+
+
+@njit(cache=True)
+def _first_of_many(c, b):  # pragma: no cover - compiled
+    """Return the first root of a polynomial c with Bernstein coefficients b, or -1."""
+    p = c.shape[0] - 1
     stack = np.empty((MAX_DEPTH + 2, p + 1))
     start = np.empty(MAX_DEPTH + 2)
     width = np.empty(MAX_DEPTH + 2)
-    for j in range(p + 1):
-        value = 0.0
-        for i in range(j + 1):
-            value += table[j, i] / table[p, i] * c[i]
-        stack[0, j] = value
+    stack[0] = b
     start[0], width[0] = 0.0, 1.0
     top = 0
     smallest = 0.5**MAX_DEPTH
     while top >= 0:
-        changes = 0
-        for j in range(p):
-            if (stack[top, j] > 0.0) != (stack[top, j + 1] > 0.0):
-                changes += 1
+        changes = _changes(stack[top])
         if changes == 0:
             if stack[top, 0] <= 0.0:
                 return start[top]

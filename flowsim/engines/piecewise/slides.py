@@ -15,7 +15,7 @@ def slide_exit(  # pragma: no cover - compiled
 ):
     """Find the first of one cell's slides whose multiplier leaves its interval within `h`.
 
-    zeta = L D_0 must stay between q^- and q^+, whose polynomials are ends (2, order+1, G);
+    zeta = L D_0 must stay between q^- and q^+, whose polynomials are ends (2, G, order+1);
     slides (count,), multipliers (count, d), base (order+1, d). Returns (time, slide, side)
     with slide = -1 if there is none. poly (2, order+1) is working memory.
     """
@@ -28,8 +28,8 @@ def slide_exit(  # pragma: no cover - compiled
             zeta = 0.0
             for i in range(base.shape[1]):
                 zeta += multipliers[s, i] * base[o, i]
-            poly[0, o] = (zeta - ends[1, o, plane]) * power
-            poly[1, o] = (zeta - ends[0, o, plane]) * power
+            poly[0, o] = (zeta - ends[1, plane, o]) * power
+            poly[1, o] = (zeta - ends[0, plane, o]) * power
             power *= best
         if max(abs(poly[0, 0]), abs(poly[1, 0])) <= tie:
             continue  # the interval has closed: no jump to slide against, or to leave

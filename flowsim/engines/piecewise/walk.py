@@ -19,49 +19,46 @@ from flowsim.engines.piecewise.detection import (
     SLIDE,
     first_of_neuron,
     own_polynomials,
-    project_all,
+    split,
 )
-from flowsim.engines.piecewise.expansion import compiled, recurrence, summing
-from flowsim.engines.piecewise.motion import settle
+from flowsim.engines.piecewise.expansion import compiled
+from flowsim.engines.piecewise.motion import evaluate, settle
+from flowsim.engines.piecewise.near import gather, keep_up, leave, update_margins
+from flowsim.engines.piecewise.own import expand, onto_slides, shift, terms_of
 from flowsim.engines.piecewise.roots import horner
 from flowsim.engines.piecewise.slides import slide_exit
 from flowsim.engines.piecewise.walk_arrays import ASKS, CUT, DONE, FULL, GOING
+from flowsim.engines.piecewise.walk_sums import add_stretch, change_side, load_ridden
 from flowsim.events import DEAD, kind_code
+
+#: A neuron's next event is looked for within so many times its mean time between events.
+OUTLOOK = 5.0
 
 PATTERN, DEATH = (kind_code(k) for k in ("pattern", "death"))
 
 
 @compiled
-def shift(c, x, out):  # pragma: no cover - compiled
-    """Write the coefficients of ``c(x + s)`` in powers of s."""
-    p = c.shape[0]
-    out[:] = c
-    for i in range(p - 1):
-        for o in range(p - 2, i - 1, -1):
-            out[o] += x * out[o + 1]
-
-
-@summing
 def sum_of_sides(normals, code, ends, out):  # pragma: no cover - compiled
     """Write ``sum_g q_g nu_g`` (order+1, d) of a cell; slides add nothing."""
-    d, planes = normals.shape
-    for o in range(out.shape[0]):
-        minus, plus = ends[0, o], ends[1, o]
-        for s in range(d):
-            x, row = 0.0, normals[s]
-            for g in range(planes):
-                x += row[g] * (plus[g] * (code[g] > 0) + minus[g] * (code[g] < 0))
-            out[o, s] = x
+    out[:] = 0.0
+    for g in range(code.shape[0]):
+        if code[g] != 0:
+            q = ends[int(code[g] > 0), g]
+            for i in range(out.shape[1]):
+                nu = normals[i, g]
+                for o in range(out.shape[0]):
+                    out[o, i] += nu * q[o]
 
 
 @compiled
 def walk(  # pragma: no cover - compiled
     k0, k1, end, unit, plan, ends, walkers, start, first, A, W, base, touch, table, patience,
-    tolerance, out, work,
+    tolerance, sums, U, out, work,
 ):  # fmt: skip
     """Walk those of walkers k0 to k1 that are under way up to `end` (in units), or until they ask.
 
-    Returns the largest correction of a^2 - |w|^2.
+    What they add to the outputs goes into `sums` and U (`walk_sums`). Returns the largest
+    correction of a^2 - |w|^2.
     """
     drift = 0.0
     for k in range(k0, k1):
@@ -74,7 +71,7 @@ def walk(  # pragma: no cover - compiled
                 drift,
                 _walk_one(
                     k, end, unit, plan, ends, walkers, start, first, A, W, base, touch, table,
-                    patience, tolerance, out, work,
+                    patience, tolerance, sums, U, out, work,
                 ),
             )  # fmt: skip
     return drift
@@ -103,14 +100,17 @@ def _walk_one(  # pragma: no cover - compiled
     table,
     patience,
     tolerance,
+    sums,
+    U,
     out,
     work,
 ):
     normals, code, d = plan.normals, walkers.code[k], plan.normals.shape[0]
-    z, new, order = walkers.z[k], work.new, work.a.shape[0] - 1
+    z, new, near, fresh = walkers.z[k], work.new, work.near, walkers.fresh[k]
     count, on = _enter(plan, code, work)
     known = not walkers.begun[k]
-    drift, x = 0.0, 0.0
+    drift, x, mean, order, p = 0.0, 0.0, np.inf, work.a.shape[0] - 1, work.a.shape[0]
+    near.radius[0] = -1.0
     if known:
         q = walkers.group[k]
         own_polynomials(
@@ -120,12 +120,15 @@ def _walk_one(  # pragma: no cover - compiled
         ahead, what, where, side = (
             walkers.x[k], walkers.what[k], walkers.where[k], walkers.side[k],
         )  # fmt: skip
+        mean = ahead
     else:
         x = walkers.x[k]
         sum_of_sides(normals, code, ends, work.base)
-        project_all(normals, z[1:], work.lines[0])
     walkers.begun[k] = True
-    rank = _span(plan, count, work)
+    summed = sums.moved.shape[1] > 0
+    if summed:
+        load_ridden(k, walkers, sums, start, first, A, W, work.ridden)
+    rank = span_slides(plan, count, work)
     while True:
         if not known:
             if not x < end:
@@ -134,24 +137,27 @@ def _walk_one(  # pragma: no cover - compiled
                 walkers.status[k] = CUT
                 walkers.x[k] = x
                 return drift
-            span = min(end - x, _expand(order, unit, tolerance, x, z, rank, work))
+            outlook = OUTLOOK * mean if count == 0 and mean > 0.0 else np.inf
+            terms = terms_of(end, unit, tolerance, work.base) if count == 0 else order + 1
+            span, p = expand(min(outlook, end - x), terms, unit, tolerance, x, z, rank, work)
             ahead, what, where, side = _next(
-                k, span, x, count, plan, ends, walkers, touch, table, work
+                k, span, p, x, count, plan, ends, walkers, touch, table, work
             )
             if what == NOTHING:
                 ahead = span
-        known = False
         at = ahead
+        if summed and not known:
+            mass = 2.0 ** max(2 * walkers.exponent[k], -2000)
+            add_stretch(k, x, at, mass, work.a[:p], work.w[:p], sums, work.ridden)
+        known = False
         if what == MARGIN:
             began = 0.0
             for i in range(d):
                 began += normals[i, where] * z[1 + i]
             if abs(began) > touch:
                 walkers.fresh[k, where] = False
-        new[0] = horner(work.a, at)
-        for i in range(d):
-            new[1 + i] = horner(work.w[:, i], at)
-        _onto_slides(rank, work, new[1:])
+        evaluate(at, work.a[:p], work.w[:p], new)
+        onto_slides(rank, work.choice.basis, new[1:])
         drift = max(
             drift,
             settle(
@@ -159,10 +165,14 @@ def _walk_one(  # pragma: no cover - compiled
                 walkers.gap_exponent, walkers.sign,
             ),
         )  # fmt: skip
+        if near.radius[0] < 0.0:
+            gather(0.0, touch, normals, z[1:], code, fresh, near, work.line)
+        else:
+            update_margins(z[1:], near)
         if what == NOTHING:
-            x = end if at >= end - x else x + at
-            project_all(normals, z[1:], work.lines[0])
+            x, mean = end if at >= end - x else x + at, 2.0 * mean
             continue
+        mean = mean + 0.25 * (at - mean) if mean < np.inf else at
         walkers.idle[k] = walkers.idle[k] + 1 if x + at == x else 0
         x += at
         walkers.x[k], walkers.what[k], walkers.where[k] = x, what, where
@@ -172,10 +182,9 @@ def _walk_one(  # pragma: no cover - compiled
         if what == SIGN:
             walkers.status[k] = ASKS
             return drift
-        project_all(normals, z[1:], work.lines[0])
-        alone = _open(where, touch, code, walkers.fresh[k], work.lines[0])
+        alone = leave(where, touch, code, fresh, near)
         if what == SLIDE:
-            on = _recode(plan, k, x, where, side, ends, walkers, on, out, work)
+            on = _recode(plan, k, x, where, side, ends, walkers, on, sums, U, out, work)
         else:
             tiny = 0.0
             for i in range(d):
@@ -183,20 +192,28 @@ def _walk_one(  # pragma: no cover - compiled
             if not alone or walkers.fresh[k, where] or not tiny > touch**2:
                 walkers.status[k] = ASKS
                 return drift
-            on = _choose(plan, k, x, where, count, on, ends, walkers, out, work)
+            written, before = out.count[0], steepness(x, where, rank, plan, work) if summed else 0.0
+            on = _choose(plan, k, x, where, count, on, ends, walkers, sums, U, out, work)
             if on < 0:
                 walkers.status[k] = ASKS
                 return drift
+            if summed:
+                mass = z[0] ** 2 * 2.0 ** max(2 * walkers.exponent[k], -2000)
+                after = steepness(x, where, rank, plan, work)
+                for i in range(written, out.count[0]):
+                    if out.rows[i, 2] == where:
+                        out.steep[i, 0] = mass
+                        out.steep[i, 1], out.steep[i, 2] = before, after
         if walkers.fate[k] == DEAD:
             break
         if what == SLIDE and not alone:  # it has come onto others at the same time
             walkers.status[k], walkers.what[k] = ASKS, NOTHING
             return drift
-        count = _list_slides(code, work) if what == SLIDE or count > 0 or code[where] == 0 else 0
-        rank = _span(plan, count, work)
+        count = list_slides(code, work) if what == SLIDE or count > 0 or code[where] == 0 else 0
+        rank = span_slides(plan, count, work)
         if count > 0:
-            _onto_slides(rank, work, z[1:])
-            project_all(normals, z[1:], work.lines[0])
+            onto_slides(rank, work.choice.basis, z[1:])
+            update_margins(z[1:], near)
         if _is_full(out, d):
             walkers.status[k] = FULL
             return drift
@@ -206,17 +223,30 @@ def _walk_one(  # pragma: no cover - compiled
 
 
 @compiled
+def steepness(x, g, rank, plan, work):  # pragma: no cover - compiled
+    """Return nu_g . D of the present cell at `x`, D projected onto the slides."""
+    normals, D = plan.normals, work.new[1:]
+    for i in range(normals.shape[0]):
+        D[i] = horner(work.base[:, i], x)
+    onto_slides(rank, work.choice.basis, D)
+    s = 0.0
+    for i in range(normals.shape[0]):
+        s += normals[i, g] * D[i]
+    return s
+
+
+@compiled
 def _enter(plan, code, work):  # pragma: no cover - compiled
     """List the slides; return how many they are and how many samples are on."""
     on = 0
     for g in range(code.shape[0]):
         if code[g] != 0:
             on += plan.on[int(code[g] > 0), g]
-    return _list_slides(code, work), on
+    return list_slides(code, work), on
 
 
 @compiled
-def _list_slides(code, work):  # pragma: no cover - compiled
+def list_slides(code, work):  # pragma: no cover - compiled
     count = 0
     for g in range(code.shape[0]):
         if code[g] == 0:
@@ -226,7 +256,7 @@ def _list_slides(code, work):  # pragma: no cover - compiled
 
 
 @compiled
-def _span(plan, count, work):  # pragma: no cover - compiled
+def span_slides(plan, count, work):  # pragma: no cover - compiled
     """Orthonormalise the slides' normals; return their rank."""
     if count == 0:
         return 0
@@ -254,61 +284,34 @@ def _multipliers(plan, count, rank, work):  # pragma: no cover - compiled
 
 
 @compiled
-def _onto_slides(rank, work, w):  # pragma: no cover - compiled
-    """Project w (d,), a view, onto the slides (twice is enough)."""
-    basis = work.choice.basis
-    for _ in range(2 if rank > 0 else 0):
-        for r in range(rank):
-            s = 0.0
-            for i in range(w.shape[0]):
-                s += basis[r, i] * w[i]
-            for i in range(w.shape[0]):
-                w[i] -= s * basis[r, i]
+def _next(k, h, p, x, count, plan, ends, walkers, touch, table, work):  # pragma: no cover
+    """Return the neuron's next event within `h`: (time, what, hyperplane, side).
 
-
-@compiled
-def _expand(order, unit, tolerance, x, z, rank, work):  # pragma: no cover - compiled
-    """Write the neuron's polynomials from where it is; return for how long they hold.
-
-    The cells that it enters may be faster than those that the step's length comes from.
+    Its polynomials have p coefficients.
     """
-    d = work.w.shape[1]
-    for i in range(d):
-        shift(work.base[:, i], x, work.local[:, i])
-    work.D[:] = work.local
-    for o in range(order + 1):
-        _onto_slides(rank, work, work.D[o])
-    work.a[0] = z[0]
-    for i in range(d):
-        work.w[0, i] = z[1 + i]
-    for o in range(order):
-        recurrence(o, unit, work.D, work.a, work.w)
-    span = np.inf
-    for o in range(order - 1, order + 1):
-        last = work.a[o] ** 2
-        for i in range(d):
-            last += work.w[o, i] ** 2
-        if last > 0.0:
-            span = min(span, (tolerance / np.sqrt(last)) ** (1.0 / o))
-    rate = 0.0
-    for i in range(d):
-        rate += work.D[0, i] ** 2
-    return min(span, 2.0 / (unit * np.sqrt(rate))) if rate > 0.0 else span
-
-
-@compiled
-def _next(k, h, x, count, plan, ends, walkers, touch, table, work):  # pragma: no cover - compiled
-    """Return the neuron's next event within `h`: (time, what, hyperplane, side)."""
-    at, what, where = first_of_neuron(
-        h, plan.normals, work.all.shape[0], work.all, walkers.code[k], work.a, work.w,
-        walkers.balance[k], walkers.sign[k], touch, table, work.sizes[0], work.sizes[1],
-        work.sizes[2], work.lines[0], work.lines[1], work.poly,
+    w, near, code, sizes = work.w[:p], work.near, walkers.code[k], work.sizes[:, :p]
+    size, along, aside = sizes[0], sizes[1], sizes[2]
+    split(w, size, along, aside)
+    keep_up(
+        h, touch, plan.normals, walkers.z[k, 1:], code, walkers.fresh[k], size, along, aside, near,
+        work.line,
     )  # fmt: skip
+    listed = near.count[0]
+    for c in range(listed):
+        near.code[c] = code[near.planes[c]]
+    at, what, where = first_of_neuron(
+        h, near.normals[:, :listed], listed, work.all, near.code, work.a[:p], w,
+        walkers.balance[k], walkers.sign[k], touch, table, size, along, aside, near.margin,
+        work.line, work.poly[:p],
+    )  # fmt: skip
+    if where >= 0:
+        where = near.planes[where]
     if count == 0:
         return at, what, where, 0
-    for r in range(count):
-        for side in range(2):
-            shift(ends[side, :, work.slides[r]], x, work.ends[side, :, work.slides[r]])
+    for side in range(2):
+        for r in range(count):
+            g = work.slides[r]
+            shift(ends[side, g : g + 1].T, x, work.ends[side, g : g + 1].T)
     leaves, which, side = slide_exit(
         at, walkers.sign[k], count, work.slides, work.multipliers, work.ends, work.local,
         plan.tie, table, work.exits,
@@ -319,32 +322,20 @@ def _next(k, h, x, count, plan, ends, walkers, touch, table, work):  # pragma: n
 
 
 @compiled
-def _open(plane, touch, code, fresh, margin):  # pragma: no cover - compiled
-    """Mark other hyperplanes that the neuron has left; return whether it is on `plane` alone."""
-    alone = True
-    for g in range(code.shape[0]):
-        if code[g] == 0 or g == plane:
-            continue
-        if abs(margin[g]) > touch:
-            fresh[g] = False
-        elif not fresh[g]:
-            alone = False
-    return alone
-
-
-@compiled
 def _sides_at(x, g, ends, work):  # pragma: no cover - compiled
     for side in range(2):
-        work.q[side, g] = horner(ends[side, :, g], x)
+        work.q[side, g] = horner(ends[side, g], x)
 
 
 @compiled
-def _choose(plan, k, x, plane, count, on, ends, walkers, out, work):  # pragma: no cover - compiled
+def _choose(  # pragma: no cover - compiled
+    plan, k, x, plane, count, on, ends, walkers, sums, U, out, work
+):
     """Enter the cell behind `plane`; return the number of samples on there, -1 to ask."""
     normals, code, sign = plan.normals, walkers.code[k], walkers.sign[k]
     came = np.int64(code[plane])
     here = int(came > 0)
-    slope = work.lines[1]
+    slope = work.line
     for r in range(count + 1):
         g = plane if r == count else work.slides[r]
         _sides_at(x, g, ends, work)
@@ -360,7 +351,7 @@ def _choose(plan, k, x, plane, count, on, ends, walkers, out, work):  # pragma: 
             v + sign * work.q[1, plane], v + sign * work.q[0, plane], plan.tie, came
         )
         if side == -came:
-            return _recode(plan, k, x, plane, side, ends, walkers, on, out, work)
+            return _recode(plan, k, x, plane, side, ends, walkers, on, sums, U, out, work)
         if side == came:
             walkers.fresh[k, plane] = False
             return -1
@@ -375,7 +366,7 @@ def _choose(plan, k, x, plane, count, on, ends, walkers, out, work):  # pragma: 
         return -1
     for r in range(count + 1):
         g = plane if r == count else work.slides[r]
-        on = _recode(plan, k, x, g, work.sides[r], ends, walkers, on, out, work)
+        on = _recode(plan, k, x, g, work.sides[r], ends, walkers, on, sums, U, out, work)
     if found == DIES:
         walkers.fate[k] = DEAD
         _write(out, k, x, DEATH, -1, -1, -1)
@@ -384,26 +375,28 @@ def _choose(plan, k, x, plane, count, on, ends, walkers, out, work):  # pragma: 
 
 
 @compiled
-def _recode(plan, k, x, g, new, ends, walkers, on, out, work):  # pragma: no cover - compiled
+def _recode(  # pragma: no cover - compiled
+    plan, k, x, g, new, ends, walkers, on, sums, U, out, work
+):
     """Give hyperplane g its new code, and D what that changes; return how many are on."""
     code, normals, base = walkers.code[k], plan.normals, work.base
     old = code[g]
     walkers.fresh[k, g] = True
     if old == new:
         return on
-    for o in range(base.shape[0]):
-        change = 0.0
-        if old != 0:
-            change -= ends[int(old > 0), o, g]
-        if new != 0:
-            change += ends[int(new > 0), o, g]
-        for i in range(base.shape[1]):
-            base[o, i] += change * normals[i, g]
+    leaves, enters = 1.0 if old != 0 else 0.0, 1.0 if new != 0 else 0.0
+    before, after = ends[int(old > 0), g], ends[int(new > 0), g]
+    for i in range(base.shape[1]):
+        nu = normals[i, g]
+        for o in range(base.shape[0]):
+            base[o, i] += (enters * after[o] - leaves * before[o]) * nu
     if old != 0:
         on -= plan.on[int(old > 0), g]
     if new != 0:
         on += plan.on[int(new > 0), g]
     code[g] = new
+    if sums.moved.shape[1] > 0:
+        change_side(k, g, old, new, sums, U)
     _write(out, k, x, PATTERN, g, old, new)
     return on
 
@@ -414,4 +407,5 @@ def _write(out, k, x, kind, plane, before, after):  # pragma: no cover - compile
     row = out.rows[i]
     row[0], row[1], row[2], row[3], row[4] = k, kind, plane, before, after
     out.x[i] = x
+    out.steep[i] = 0.0
     out.count[0] = i + 1

@@ -8,6 +8,8 @@ import numpy as np
 
 from flowsim.alignment import switching
 from flowsim.alignment.plan import Plan
+from flowsim.engines.piecewise import near
+from flowsim.engines.piecewise.walk_sums import Ridden
 
 #: How a neuron's walk stands: under way; at its end; `flowsim.selection` must choose its cell;
 #: only a step that ends here can go on; the log is full.
@@ -43,10 +45,14 @@ class Walkers(NamedTuple):
 
 
 class Log(NamedTuple):
-    """What happened, in the order of each walker; `count` rows are filled."""
+    """What happened, in the order of each walker; `count` rows are filled.
+
+    `steep` has of a crossing a^2, with the neuron's mass, and nu . D before and after it.
+    """
 
     rows: np.ndarray  # (R, 5) int32: walker, kind, hyperplane, before, after
     x: np.ndarray  # (R,)
+    steep: np.ndarray  # (R, 3)
     count: np.ndarray  # (1,) int64
 
 
@@ -54,9 +60,9 @@ class Scratch(NamedTuple):
     """Working memory of one thread."""
 
     q: np.ndarray  # (2, G)
-    lines: np.ndarray  # (2, G)
+    line: np.ndarray  # (G,)
     poly: np.ndarray  # (order+1,)
-    ends: np.ndarray  # (2, order+1, G), those of the slides from where the neuron is
+    ends: np.ndarray  # (2, G, order+1), those of the slides from where the neuron is
     exits: np.ndarray  # (2, order+1)
     sizes: np.ndarray  # (3, order+1)
     a: np.ndarray  # (order+1,)
@@ -70,23 +76,28 @@ class Scratch(NamedTuple):
     slides: np.ndarray  # (G,) int64
     sides: np.ndarray  # (G+1,) int64
     choice: switching.Scratch
+    near: near.Near
+    ridden: Ridden
 
 
 def scratch(order: int, d: int, planes: int) -> Scratch:
     """Allocate the working memory of one thread."""
     p = order + 1
     return Scratch(
-        np.zeros((2, planes)), np.zeros((2, planes)), np.zeros(p), np.zeros((2, p, planes)),
+        np.zeros((2, planes)), np.zeros(planes), np.zeros(p), np.zeros((2, planes, p)),
         np.zeros((2, p)), np.zeros((3, p)), np.zeros(p), np.zeros((p, d)), np.zeros((p, d)),
         np.zeros((p, d)), np.zeros((p, d)), np.zeros(d + 1), np.zeros((d, d)),
         np.arange(planes), np.zeros(planes, np.int64), np.zeros(planes + 1, np.int64),
-        switching.scratch(d, planes),
+        switching.scratch(d, planes), near.empty(d, planes),
+        Ridden(np.zeros(p), np.zeros((p, d))),
     )  # fmt: skip
 
 
 def log(rows: int) -> Log:
     """Allocate a log of so many rows."""
-    return Log(np.empty((rows, 5), np.int32), np.empty(rows), np.zeros(1, np.int64))
+    return Log(
+        np.empty((rows, 5), np.int32), np.empty(rows), np.empty((rows, 3)), np.zeros(1, np.int64)
+    )
 
 
 def with_sides(plan: Plan, work: Scratch) -> Plan:

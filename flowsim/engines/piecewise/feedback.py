@@ -1,0 +1,141 @@
+"""What crossings inside a step do to the other neurons, to first order.
+
+All neurons have been moved under a polynomial r_0 of the residual. Those that changed their
+cells make outputs that it does not have: with rho what their own moves add to it, and K the
+kernel of r' = -K r, the residual has been r_0 + delta,
+
+    delta(s) = rho(s) - K int_0^s delta,
+
+and delta turns a neuron by ``int Phi M(F(s)) Phi^-1 z(h) ds``, F its field of delta and Phi the
+flow from s to h:
+
+    dz = M(F_0) z + [M(D), M(F_1)] z + ...,   F_i the field of int_0^h (h - s)^i / i! delta ds.
+
+Both integrals are alternating sums of K^i times moments J_i = int (h - s)^i / i! rho ds of what
+`walk_sums` has integrated. This is one Picard sweep, with whatever is smooth done exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import comb, factorial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from flowsim.engines.piecewise import expansion, turning
+from flowsim.engines.piecewise.walk_sums import MOMENTS
+from flowsim.state import State
+
+if TYPE_CHECKING:
+    from flowsim.engines.piecewise.expander import Expansion
+    from flowsim.engines.piecewise.integrator import Integrator
+    from flowsim.engines.piecewise.walkers import Party
+
+#: Neurons may be turned by so many times the tolerance: their events inside the step are off
+#: by as much, their states at its end by the square and what `Feedback.error` estimates.
+CORRECTED = 100.0
+
+
+@dataclass(frozen=True, eq=False)
+class Feedback:
+    """By how much neurons have been turned, and by how much that may be wrong."""
+
+    turned: float
+    error: float
+
+
+class Kernel:
+    """K of the state in which a step begins; all rates are those of the expansion's units."""
+
+    def __init__(self, flow: Integrator, e: Expansion) -> None:
+        self.flow, self.e, self.unit = flow, e, e.unit
+        columns = int(e.first[-1])
+        self._A, self._AQ = e.A[:columns, :2].copy(), e.AQ[:columns, :2].copy()
+        self._W = e.W[:columns, :2].copy()
+        count, d = len(e.active), flow.cells.d
+        self._base, self._D = np.empty((count, 1, d)), np.empty((count, 1, d))
+
+    def fields(self, r: np.ndarray) -> np.ndarray:
+        """Return the fields (groups, d) that r (n,) gives, on slides projected."""
+        flow, e = self.flow, self.e
+        flow.expander.fields_of(r, 0, e.active, flow.groups, self._base, self._D)
+        return self.unit * self._D[:, 0]
+
+    def __call__(self, r: np.ndarray) -> np.ndarray:
+        """Return K r (n,)."""
+        flow, e = self.flow, self.e
+        self.fields(r)
+        return flow.blocks.outputs(
+            len(e.active), expansion.next_order, 0, e.unit, flow.cells.slope, False,
+            flow.groups.on, e.active, e.start, e.members, e.mass,
+            after=(
+                self._D, self._A, self._W, self._AQ, flow.expander.moments, e.first,
+                flow.expander.wide,
+            ),
+        )  # fmt: skip
+
+
+def correct(
+    flow: Integrator, e: Expansion, state: State, walks: np.ndarray, party: Party, tau: float
+) -> Feedback:
+    """Turn all neurons of `state` by what the walkers' crossings have done within `tau`."""
+    J = _moments(party.moments(), tau / e.unit)
+    alone = e.unit * size(flow, J[0])
+    if alone <= 0.5 * flow.rtol:  # feedback of what decays only makes it less
+        return Feedback(alone, alone)
+    kernel = Kernel(flow, e)
+    a = kernel(J[3])
+    b = kernel(J[2] - a)
+    integral = J[1] - b
+    c = kernel(integral)
+    whole = J[0] - c
+    D, F0, F1 = e.unit * e.D[:, 0], kernel.fields(whole), kernel.fields(integral)
+    flow.blocks.each_member(
+        len(e.members), turning.turn_riders,
+        lambda u0, u1: (e.start, e.members, walks, u0, u1, state.z, D, F0, F1),
+    )  # fmt: skip
+    turned = party.turn(np.array([whole, integral, e.residual(tau)]))
+    turned = max(turned, float(np.linalg.norm(F0, axis=1).max(initial=0.0)))
+    return Feedback(turned, _error(flow, e, party, tau / e.unit, J, (a, b, c), whole))
+
+
+def _moments(raw: np.ndarray, x: float) -> np.ndarray:
+    """Return ``int (x - s)^q / q! rho ds`` from the outputs' moments of powers of s."""
+    to_end = np.zeros((MOMENTS, MOMENTS))
+    for q in range(MOMENTS):
+        for i in range(q + 1):
+            to_end[q, i] = -comb(q, i) * (-1.0) ** i * x ** (q - i) / factorial(q)
+    return to_end @ raw
+
+
+def size(flow: Integrator, r: np.ndarray) -> float:
+    """Return a bound on the field of r (n,) in any cell."""
+    cells = flow.cells
+    return min(
+        cells.weight * float(np.abs(r) @ cells.norms),
+        flow.largest_singular * np.sqrt(cells.weight) * float(np.linalg.norm(r)),
+    )
+
+
+def _error(
+    flow: Integrator, e: Expansion, party: Party, x: float, J: np.ndarray,
+    products: tuple[np.ndarray, ...], whole: np.ndarray,
+) -> float:  # fmt: skip
+    """Return what the expansions above leave out: of their next terms, as kinks have them."""
+    a, b, c = products
+    norm = np.linalg.norm
+    pairs = ((a, J[3]), (b, J[2] - a), (c, J[1] - b))
+    contraction = max((norm(Kv) / norm(v) for Kv, v in pairs if np.any(v)), default=0.0)
+    series = size(flow, a) * contraction**3 * x / 6.0
+    rates, mass = e.unit * e.rates(), e.mass[e.members]
+    total, walking = float(mass.sum()), float(e.mass[party.neurons].sum())
+    if total > 0.0:  # the kernel changes as neurons grow, and where they walk
+        mean_rate = float(mass @ np.repeat(rates, np.diff(e.start))) / total
+        kernel = size(flow, c) * (mean_rate * x + walking / total)
+    else:
+        kernel = 0.0
+    rate = float(rates.max(initial=0.0))
+    swing = e.unit * float(norm(e.D[:, 1], axis=1).max(initial=0.0))
+    order = size(flow, J[1]) * (rate**2 / 4.0 + swing / 2.0) * x
+    return e.unit * (series + kernel + order) + party.shared(whole)

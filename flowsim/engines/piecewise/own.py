@@ -1,0 +1,105 @@
+"""The Taylor expansion of one neuron in its cell, as far as its next event may be; compiled."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flowsim.engines.piecewise.expansion import compiled, recurrence
+
+#: Part of the tolerance by which what is left out of the field may move a neuron in a step.
+NEGLIGIBLE = 1e-2
+
+
+@compiled
+def shift(c, x, out):  # pragma: no cover - compiled
+    """Write the coefficients (p, d) of ``c(x + s)`` in powers of s."""
+    p, d = c.shape
+    for o in range(p):
+        for i in range(d):
+            out[o, i] = c[o, i]
+    for k in range(p - 1):
+        for o in range(p - 2, k - 1, -1):
+            for i in range(d):
+                out[o, i] += x * out[o + 1, i]
+
+
+@compiled
+def terms_of(end, unit, tolerance, base):  # pragma: no cover - compiled
+    """Return how many coefficients of D (order+1, d) a neuron notices up to `end`."""
+    p, tail = base.shape[0], 0.0
+    while p > 1:
+        size = 0.0
+        for i in range(base.shape[1]):
+            size += abs(base[p - 1, i])
+        if size != 0.0:
+            tail += size * end ** (p - 1)
+        if not tail * unit * end <= NEGLIGIBLE * tolerance:
+            break
+        p -= 1
+    return p
+
+
+@compiled
+def onto_slides(rank, basis, w):  # pragma: no cover - compiled
+    """Project w (d,), a view, onto the slides (twice is enough)."""
+    for _ in range(2 if rank > 0 else 0):
+        for r in range(rank):
+            s = 0.0
+            for i in range(w.shape[0]):
+                s += basis[r, i] * w[i]
+            for i in range(w.shape[0]):
+                w[i] -= s * basis[r, i]
+
+
+@compiled
+def expand(h, terms, unit, tolerance, x, z, rank, work):  # pragma: no cover - compiled
+    """Write the neuron's polynomials from x on; return for how long they hold, and their length.
+
+    They hold no longer than `h`, and have no more coefficients than that takes (all, where it
+    is infinite); the others are zero. D has so many `terms`. The cells that the
+    neuron enters may be faster than those that the step's length comes from.
+    """
+    order, d = work.a.shape[0] - 1, work.w.shape[1]
+    local, D = work.local[:terms], work.D[:terms]
+    shift(work.base[:terms], x, local)
+    D[:] = local
+    for o in range(terms if rank > 0 else 0):
+        onto_slides(rank, work.choice.basis, D[o])
+    work.a[0] = z[0]
+    for i in range(d):
+        work.w[0, i] = z[1 + i]
+    last, power, short = 0, h, False
+    while last < order:
+        recurrence(last, unit, D, work.a, work.w)
+        last += 1
+        before, short = short, _size(last, work) * power <= tolerance
+        power *= h
+        if before and short and last >= terms:
+            break
+    work.a[last + 1 :] = 0.0
+    work.w[last + 1 :] = 0.0
+    span = h if last < order else min(h, _span(order, tolerance, work))
+    rate = 0.0
+    for i in range(d):
+        rate += D[0, i] ** 2
+    span = min(span, 2.0 / (unit * np.sqrt(rate))) if rate > 0.0 else span
+    return span, last + 1
+
+
+@compiled
+def _size(o, work):  # pragma: no cover - compiled
+    s = work.a[o] ** 2
+    for i in range(work.w.shape[1]):
+        s += work.w[o, i] ** 2
+    return np.sqrt(s)
+
+
+@compiled
+def _span(order, tolerance, work):  # pragma: no cover - compiled
+    """Return for how long the last two terms are within `tolerance`."""
+    span = np.inf
+    for o in range(order - 1, order + 1):
+        last = _size(o, work)
+        if last > 0.0:
+            span = min(span, (tolerance / last) ** (1.0 / o))
+    return span

@@ -1,0 +1,142 @@
+"""What walkers' outputs add to the residual over a step: integrals along their walks, compiled.
+
+A neuron that has changed its cell leaves the polynomials that the step's residual was made of.
+What that does to other neurons depends on moments of the difference alone,
+
+    int_0^h s^q (a w [code] - a_0 w_0 [code_0]) ds,   q = 0, ..., MOMENTS - 1,
+
+of its output on every side of every hyperplane. On a stretch between two events both are
+smooth, and Gauss's rule is taken at the same points for both, so that nothing is lost where
+they hardly differ.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from flowsim.engines.piecewise.detection import own_polynomials
+from flowsim.engines.piecewise.expansion import compiled, summing
+from flowsim.engines.piecewise.roots import horner
+from flowsim.events import ALIVE
+
+#: Moments of the time.
+MOMENTS = 4
+#: Gauss's rule on (0, 1).
+NODES = 0.5 + np.array([-0.5, 0.0, 0.5]) * np.sqrt(0.6)
+WEIGHTS = np.array([5.0, 8.0, 5.0]) / 18.0
+
+
+class Sums(NamedTuple):
+    """Of K walkers; without any moments nothing is summed."""
+
+    z: np.ndarray  # (K, d+1), (K,), (K, G): where the step began
+    mass: np.ndarray
+    code: np.ndarray
+    moved: np.ndarray  # (K, moments, d), of a w where the neuron is
+    rode: np.ndarray  # (K, moments, d), of a w where its first cell would have taken it
+
+
+class Ridden(NamedTuple):
+    """Working memory: the polynomials of a neuron that stays in its first cell."""
+
+    a: np.ndarray  # (order+1,)
+    w: np.ndarray  # (order+1, d)
+
+
+def sums(z: np.ndarray, mass: np.ndarray, code: np.ndarray, moments: int) -> Sums:
+    """Return empty sums of neurons that are now in z, of mass, in their cells."""
+    K, d = len(z), z.shape[1] - 1
+    rows = K if moments else 0
+    return Sums(
+        z[:rows].copy(), mass[:rows].copy(), code[:rows].copy(), np.zeros((rows, moments, d)),
+        np.zeros((rows, moments, d)),
+    )  # fmt: skip
+
+
+@compiled
+def load_ridden(k, walkers, sums, start, first, A, W, ridden):  # pragma: no cover - compiled
+    """Write the polynomials that walker k would have followed."""
+    q = walkers.group[k]
+    own_polynomials(
+        q, start[q] + walkers.member[k], sums.moved.shape[2], start, first, sums.z, k, A, W,
+        ridden.a, ridden.w,
+    )  # fmt: skip
+
+
+@compiled
+def add_stretch(k, x, at, mass, a, w, sums, ridden):  # pragma: no cover - compiled
+    """Add the moments over [x, x + at], where a and w (order+1, d) are walker k's polynomials."""
+    moments, d = sums.moved.shape[1:]
+    for node in range(NODES.shape[0]):
+        xi = at * NODES[node]
+        s, f = x + xi, at * WEIGHTS[node]
+        moved = f * mass * horner(a, xi) if mass > 0.0 else 0.0
+        rode = f * sums.mass[k] * horner(ridden.a, s)
+        for i in range(d):
+            u = moved * horner(w[:, i], xi) if mass > 0.0 else 0.0
+            v = rode * horner(ridden.w[:, i], s)
+            for q in range(moments):
+                sums.moved[k, q, i] += u
+                sums.rode[k, q, i] += v
+                u *= s
+                v *= s
+
+
+@compiled
+def change_side(k, g, old, new, sums, U):  # pragma: no cover - compiled
+    """Let what walker k has added so far stay where it was, as hyperplane g's code changes.
+
+    U (2, moments, d, G) receives the moments on the sides; `finish` puts all that a walker has
+    added into its last cell.
+    """
+    moments, d = sums.moved.shape[1:]
+    for q in range(moments):
+        for i in range(d):
+            if old != 0:
+                U[int(old > 0), q, i, g] += sums.moved[k, q, i]
+            if new != 0:
+                U[int(new > 0), q, i, g] -= sums.moved[k, q, i]
+
+
+@compiled
+def finish(  # pragma: no cover - compiled
+    k0, k1, end, walkers, sums, start, first, A, W, ridden, U
+):
+    """Put the moments of walkers k0 to k1, at their end, into U."""
+    moments, d = sums.moved.shape[1:]
+    for k in range(k0, k1):
+        if walkers.fate[k] != ALIVE and walkers.x[k] < end:
+            load_ridden(k, walkers, sums, start, first, A, W, ridden)
+            x = walkers.x[k]
+            add_stretch(k, x, end - x, 0.0, ridden.a, ridden.w, sums, ridden)
+        for q in range(moments):
+            for i in range(d):
+                _add_sides(
+                    walkers.code[k], sums.moved[k, q, i], sums.code[k], -sums.rode[k, q, i],
+                    U[0, q, i], U[1, q, i],
+                )  # fmt: skip
+
+
+@summing
+def _add_sides(code, f, old, f_old, minus, plus):  # pragma: no cover - compiled
+    for g in range(code.shape[0]):
+        plus[g] += f * (code[g] > 0) + f_old * (old[g] > 0)
+        minus[g] += f * (code[g] < 0) + f_old * (old[g] < 0)
+
+
+@summing
+def outputs_of_sides(X, index, orientation, slope, U, out):  # pragma: no cover - compiled
+    """Write the moments (moments, n) of all samples' outputs from those on the sides."""
+    d, n = X.shape
+    out[:] = 0.0
+    for q in range(out.shape[0]):
+        for i in range(d):
+            minus, plus = U[0, q, i], U[1, q, i]
+            for k in range(n):
+                g = index[k]
+                up, down = plus[g], minus[g]
+                if orientation[k] < 0.0:
+                    up, down = down, up
+                out[q, k] += X[i, k] * (up + slope * down)

@@ -1,0 +1,162 @@
+"""What crossings do to other neurons inside a step, and what that is checked against."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from run_comparison import compare_runs
+
+import flowsim as fs
+from flowsim.cells import TOUCH, Cells
+from flowsim.engines import Piecewise
+from flowsim.engines.piecewise import Integrator, feedback
+from flowsim.engines.piecewise.walkers import PATTERN, Party
+from flowsim.events import ALIVE, EventLog
+from flowsim.state import State
+
+
+def _flow(seed: int, n: int = 8, d: int = 3, m: int = 6, slope: float = 0.0, **options) -> Integrator:
+    """Return the flow of large random neurons, all of which matter to each other."""
+    rng = np.random.default_rng([3, seed])
+    data = fs.Dataset(rng.standard_normal((n, d)), rng.standard_normal(n))
+    net = fs.init.balanced(m, d, 0.3, seed=seed, negative_slope=slope)
+    cells = Cells.of(data, slope, "half_mean", net(data.X), 1e-12)
+    flow = Integrator(cells, State.of(net, cells), 1e-12, **options)
+    flow.start()
+    return flow
+
+
+def _advance(flow: Integrator, end: float) -> EventLog:
+    log = EventLog()
+    while flow.time < end:
+        flow.take(flow.plan(flow.expand(), end - flow.time), log)
+    return log
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.3])
+def test_the_kernel_is_that_of_the_residuals_decay(slope: float) -> None:
+    """r' = -K r, on slides as off them."""
+    flow = _flow(1, slope=slope)
+    for end in (0.0, 2.0, 8.0):
+        _advance(flow, end)
+        e = flow.expand()
+        K = feedback.Kernel(flow, e)
+        scale = np.abs(e.r[1]).max()
+        np.testing.assert_allclose(K(e.r[0]), -e.r[1], atol=1e-13 * scale)
+
+
+def _long_step(flow: Integrator, effect: float) -> tuple[float, feedback.Feedback]:
+    """Take a step whose crossings turn neurons by about `effect`; return its time and that."""
+    flow.allowance = effect
+    step = flow.plan(flow.expand(), np.inf)
+    assert step.moved is not None
+    found = step.moved.feedback
+    flow.take(step, EventLog())
+    return step.tau, found
+
+
+def _error(flow: Integrator, exact: Integrator) -> float:
+    a, b = (
+        np.ldexp(f.state.z, (f.state.exponent - exact.state.exponent)[:, None].astype(int))
+        for f in (flow, exact)
+    )
+    return float(np.max(np.linalg.norm(a - b, axis=1)))
+
+
+#: Seeds, and slopes, of systems in which a neuron crosses soon.
+CROSSING = [(seed, slope) for seed in range(12) for slope in (0.0, 0.3)]
+
+
+@pytest.fixture
+def lenient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let steps have errors of any size."""
+    monkeypatch.setattr(Integrator, "_error", lambda *args: 0.0)
+
+
+@pytest.mark.usefixtures("lenient")
+@pytest.mark.parametrize("effect", [1e-9, 1e-7])
+def test_what_crossings_do_to_others_is_known_to_first_order(effect: float) -> None:
+    """The state behind them is right to a small part of it, and to about what is said."""
+    ratios = []
+    for seed, slope in CROSSING:
+        flow, exact = _flow(seed, slope=slope), _flow(seed, slope=slope, every_event=True)
+        tau, found = _long_step(flow, effect)
+        if found.turned < 0.01 * effect:
+            continue
+        _advance(exact, tau)
+        error = _error(flow, exact)
+        assert error <= 0.2 * found.turned
+        assert error <= 3.0 * found.error + 1e-12
+        ratios.append(error / found.turned)
+    assert len(ratios) >= 8
+    assert np.median(ratios) < 1e-3
+
+
+def test_a_neuron_turned_back_over_a_hyperplane_crosses_it_in_the_next_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the step ends just behind a crossing, and the turning is larger than the way since."""
+    undone = 0
+    undo = Party._undo_early_crossings
+
+    def counted(party: Party) -> None:
+        nonlocal undone
+        before = len(party.log[0])
+        undo(party)
+        undone += before - len(party.log[0])
+
+    monkeypatch.setattr(Party, "_undo_early_crossings", counted)
+    for seed in range(4):
+        flow, log = _flow(seed, n=30, m=40), EventLog()
+        for _ in range(200):
+            e = flow.expand()
+            step = flow.plan(e, np.inf)
+            assert step.moved is not None
+            party = step.moved.party
+            if party is not None and party.summed:  # end it again, just behind a crossing
+                _, x, _ = party.log
+                tau = float(x[-1]) * e.unit * (1.0 + 1e-13)
+                step.moved, step.tau = flow._moved(step, min(tau, step.tau)), min(tau, step.tau)
+            flow.take(step, log)
+            party, state = step.moved.party, flow.state
+            if party is not None:
+                rows = party.log[0]
+                rows = rows[(rows[:, 1] == PATTERN) & (rows[:, 3] == -rows[:, 4])]
+                j, g, after = party.neurons[rows[:, 0]], rows[:, 2], rows[:, 4]
+                margin = np.sum(state.z[j, 1:] * flow.cells.normals[g], axis=1)
+                there = (state.code[j, g] == after) & (state.fate[j] == ALIVE)
+                assert np.all((after * margin)[there] >= -TOUCH)
+    assert undone > 0
+
+
+def test_short_steps_are_of_low_order() -> None:
+    """Where crossings cut steps to a small part of what Taylor's would be."""
+    flow = _flow(2, n=40, m=60)
+    orders, log = [], EventLog()
+    for _ in range(100):
+        e = flow.expand()
+        orders.append(e.order)
+        step = flow.plan(e, np.inf)
+        assert step.tau <= e.step
+        flow.take(step, log)
+    assert min(orders) < flow.order
+    assert max(orders) == flow.order
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_many_heavy_neurons_at_one_hyperplane(seed: int) -> None:
+    """A cluster crosses one hyperplane after the other, in steps of many crossings each."""
+    rng = np.random.default_rng([5, seed])
+    data = fs.datasets.linear_teacher(15, 3, noise=0.5, seed=seed)
+    W = rng.standard_normal(3) + 1e-3 * rng.standard_normal((40, 3))
+    W *= 0.1 / np.linalg.norm(W, axis=1, keepdims=True)
+    net = fs.init.from_arrays(np.full(40, 0.1), W)
+    every, two = (
+        fs.simulate(net, data, t1=20.0, engine=Piecewise(every_event=e)) for e in (True, False)
+    )
+    found = compare_runs(every, two)
+    assert found.same_events
+    assert found.time < 1e-9
+    assert found.state < 1e-9
+    assert len(every.events) > 100
+    assert 2 * two.steps < every.steps
