@@ -39,10 +39,15 @@ CORRECTED = 100.0
 
 @dataclass(frozen=True, eq=False)
 class Feedback:
-    """By how much neurons have been turned, and by how much that may be wrong."""
+    """By how much neurons are turned, and by how much that may be wrong.
 
-    turned: float
-    error: float
+    F0 and F1 (groups, d) are the fields that turn those in their first cells.
+    """
+
+    turned: float = 0.0
+    error: float = 0.0
+    F0: np.ndarray | None = None
+    F1: np.ndarray | None = None
 
 
 class Kernel:
@@ -76,10 +81,8 @@ class Kernel:
         )  # fmt: skip
 
 
-def correct(
-    flow: Integrator, e: Expansion, state: State, walks: np.ndarray, party: Party, tau: float
-) -> Feedback:
-    """Turn all neurons of `state` by what the walkers' crossings have done within `tau`."""
+def find(flow: Integrator, e: Expansion, party: Party, tau: float) -> Feedback:
+    """Return what the walkers' crossings have done within `tau`, and turn the walkers by it."""
     J = _moments(party.moments(), tau / e.unit)
     alone = e.unit * size(flow, J[0])
     if alone <= 0.5 * flow.rtol:  # feedback of what decays only makes it less
@@ -90,14 +93,24 @@ def correct(
     integral = J[1] - b
     c = kernel(integral)
     whole = J[0] - c
-    D, F0, F1 = e.unit * e.D[:, 0], kernel.fields(whole), kernel.fields(integral)
+    F0, F1 = kernel.fields(whole), kernel.fields(integral)
+    turned = party.turn(np.array([whole, integral, e.residual(tau)]))
+    turned = max(turned, float(np.linalg.norm(F0, axis=1).max(initial=0.0)))
+    error = _error(flow, e, party, tau / e.unit, J, (a, b, c), whole)
+    return Feedback(turned, error, F0, F1)
+
+
+def turn_others(
+    flow: Integrator, e: Expansion, state: State, walks: np.ndarray, found: Feedback
+) -> None:
+    """Turn all neurons of `state` but those that walk."""
+    if found.F0 is None:
+        return
+    D, F0, F1 = e.unit * e.D[:, 0], found.F0, found.F1
     flow.blocks.each_member(
         len(e.members), turning.turn_riders,
         lambda u0, u1: (e.start, e.members, walks, u0, u1, state.z, D, F0, F1),
     )  # fmt: skip
-    turned = party.turn(np.array([whole, integral, e.residual(tau)]))
-    turned = max(turned, float(np.linalg.norm(F0, axis=1).max(initial=0.0)))
-    return Feedback(turned, _error(flow, e, party, tau / e.unit, J, (a, b, c), whole))
 
 
 def _moments(raw: np.ndarray, x: float) -> np.ndarray:

@@ -40,6 +40,17 @@ OUTLOOK = 8.0
 #: Attempts at a step; each is shorter, the last ends at the first event.
 ATTEMPTS = 6
 
+NO_FEEDBACK = Feedback()
+
+
+@dataclass(frozen=True, eq=False)
+class Walked:
+    """The neurons that change cells in a part of a step, and what that does to the others."""
+
+    walks: np.ndarray  # (m,)
+    party: Party | None = None
+    feedback: Feedback = NO_FEEDBACK
+
 
 @dataclass(frozen=True, eq=False)
 class Moved:
@@ -48,7 +59,6 @@ class Moved:
     state: State
     party: Party | None = None
     drift: float = 0.0
-    feedback: Feedback = Feedback(0.0, 0.0)
 
 
 @dataclass(eq=False)
@@ -68,6 +78,8 @@ class Step:
     kinks: np.ndarray  # (m,) of these events, see `detection.kink`
     cause: Cause | None = None
     effect: float = 0.0  # what crossings are predicted to turn other neurons by
+    shortened: bool = False  # because that was wrong by too much
+    walked: Walked | None = None
     moved: Moved | None = None  # where it ends
     rate: float | None = None  # a bound on |D| in all cells, where neurons change them
     events: Events | None = None  # what happens in a step in closed form
@@ -192,12 +204,15 @@ class Integrator:
             if cut is not None:
                 step.tau, step.cause = cut, None
                 continue
-            error = self._error(step, ends, kinks)
-            if error <= 1.0:
+            longer = self._may_be_longer(step, ends, kinks)
+            if longer >= 1.0:
                 break
-            factor = max(0.1, min(0.7, 0.9 * np.sqrt(SAFETY / error)))
             # Up to the first event there is no error.
-            step.tau, step.cause = float(ends[0]) + factor * (step.tau - float(ends[0])), None
+            first = float(ends[0])
+            step.tau, step.cause = first + max(0.1, 0.9 * longer) * (step.tau - first), None
+            step.shortened = True
+        assert step.walked is not None
+        step.moved = self._moved(step, step.tau, step.walked)
         return step
 
     def _in_closed_form(self, e: Expansion, limit: float) -> Step | None:
@@ -277,59 +292,74 @@ class Integrator:
             )
 
     def _attempt(self, step: Step, cut: float | None) -> float | None:
-        """Move all neurons by the step; return where it must end instead, if somewhere.
+        """Let neurons that change cells walk; return where the step must end, if somewhere.
 
         `cut` is where the last attempt was to end, if that is what this one does.
         """
-        before = step.moved.party if step.moved is not None and step.tau == cut else None
-        step.moved = self._moved(step, step.tau, before)
-        return None if step.moved.party is None else step.moved.party.cut
+        before = step.walked.party if step.walked is not None and step.tau == cut else None
+        step.walked = self._walked(step, step.tau, before)
+        return None if step.walked.party is None else step.walked.party.cut
 
-    def _moved(self, step: Step, tau: float, before: Party | None = None) -> Moved:
-        """Return the neurons after `tau`."""
-        e, groups, state = step.e, self.groups, self.state.moving()
+    def _walked(self, step: Step, tau: float, before: Party | None = None) -> Walked:
+        """Return the neurons that change cells within `tau`, moved."""
+        e = step.e
         x = tau / e.unit if np.isfinite(tau) else 0.0
         walks = step.x <= x
         if step.cause is not None and step.cause.what == "dependent":
             walks[step.cause.neurons] = False
-        drifts = self.blocks.each_member(
-            len(e.members), motion.ride,
-            lambda u0, u1: (
-                x, e.active, e.start, e.members, walks, u0, u1, state.z, state.exponent, e.first,
-                e.A, e.W, groups.projected, groups.projector, state.balance, state.gap,
-                state.gap_exponent, state.sign,
-            ),
-        )  # fmt: skip
-        drift = max(drifts, default=0.0)
         if not np.any(walks):
-            return Moved(state, None, drift)
+            return Walked(walks)
         acts = not (self.frozen or self.every_event) and (
             step.effect > NOTHING * self.rtol or bool(np.any(step.what[walks] != detection.MARGIN))
         )
         party = Party(self, step, np.flatnonzero(walks), acts, before)
         step.rate = closed_form.largest_rate(self, e)
         party.walk(x)
-        found = Feedback(0.0, 0.0)
-        if acts and party.cut is None:
-            found = feedback.correct(self, e, state, walks, party, tau)
-        party.put_into(state)
-        return Moved(state, party, max(drift, party.drift), found)
+        if not acts or party.cut is not None:
+            return Walked(walks, party)
+        return Walked(walks, party, feedback.find(self, e, party, tau))
 
-    def _error(self, step: Step, t: np.ndarray, kink: np.ndarray) -> float:
-        """Return by how much, over what is allowed, crossings have moved others wrongly."""
-        assert step.moved is not None
-        party, found = step.moved.party, step.moved.feedback
+    def _moved(self, step: Step, tau: float, walked: Walked) -> Moved:
+        """Return all neurons after `tau`."""
+        e, groups, state = step.e, self.groups, self.state.moving()
+        x = tau / e.unit if np.isfinite(tau) else 0.0
+        drifts = self.blocks.each_member(
+            len(e.members), motion.ride,
+            lambda u0, u1: (
+                x, e.active, e.start, e.members, walked.walks, u0, u1, state.z, state.exponent,
+                e.first, e.A, e.W, groups.projected, groups.projector, state.balance, state.gap,
+                state.gap_exponent, state.sign,
+            ),
+        )  # fmt: skip
+        drift, party = max(drifts, default=0.0), walked.party
+        if party is None:
+            return Moved(state, None, drift)
+        feedback.turn_others(self, e, state, walked.walks, walked.feedback)
+        party.put_into(state)
+        return Moved(state, party, max(drift, party.drift))
+
+    def _may_be_longer(self, step: Step, t: np.ndarray, kink: np.ndarray) -> float:
+        """Return by which factor crossings might act for longer; less than 1 for too long."""
+        assert step.walked is not None
+        party, found = step.walked.party, step.walked.feedback
         if party is None or not party.summed:
-            return 0.0
+            return 1.0
         exits = max((self._exit_error(t, kink, at) for at in party.exits()), default=0.0)
-        return max(found.error / self.rtol, found.turned / (CORRECTED * self.rtol), exits)
+        large = np.inf
+        # What neurons are turned by grows with the square of the time, its error faster.
+        factor = min(
+            np.sqrt(CORRECTED * self.rtol / found.turned) if found.turned > 0.0 else large,
+            (self.rtol / found.error) ** 0.25 if found.error > 0.0 else large,
+            1.0 / np.sqrt(exits) if exits > 0.0 else large,
+        )
+        return float(factor)
 
     def moved(self, step: Step, tau: float) -> State:
         """Return what the present state will be after the first `tau` of the step."""
         if step.events is not None:
             return self._closed(step, tau)[0].copy()
         whole = tau == step.tau and step.moved is not None
-        found = step.moved if whole else self._moved(step, tau)
+        found = step.moved if whole else self._moved(step, tau, self._walked(step, tau))
         assert found is not None
         state = found.state.copy()
         if found.party is not None:
@@ -345,7 +375,7 @@ class Integrator:
             tau, cause, found = step.tau, step.cause, step.moved
             self._learn(step)
         else:
-            cause, found = None, self._moved(step, tau)
+            cause, found = None, self._moved(step, tau, self._walked(step, tau))
         assert found is not None
         party = found.party
         self.drift = max(self.drift, found.drift)
@@ -364,9 +394,11 @@ class Integrator:
 
     def _learn(self, step: Step) -> None:
         """Let the next step's crossings have an effect whose error is about that allowed."""
-        assert step.moved is not None
-        party, found = step.moved.party, step.moved.feedback
-        if party is None or not party.summed or step.effect < self.allowance / CHANGE:
+        assert step.walked is not None
+        party, found = step.walked.party, step.walked.feedback
+        if party is None or not party.summed:
+            return
+        if not step.shortened and step.effect < self.allowance / CHANGE:
             return
         used = max(found.error, found.turned / CORRECTED) / self.rtol
         # Errors grow with the fourth power of the time, effects with the second.

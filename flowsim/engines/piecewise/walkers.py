@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 CHUNK = 128
 #: Rows of a chunk's log; a full one is emptied and the walk goes on.
 LOG_ROWS = 2**12
-#: By how much of it the effect of crossings on later ones may be wrong.
-UNSURE = 0.2
+#: By how much of it the effect of crossings on later ones may be wrong: where all are of one
+#: hyperplane, and where others have as much to do with it.
+SURE, UNSURE = 0.02, 0.2
 #: A neuron may have so many events a hyperplane, and some, without progress in time.
 PATIENCE = 4
 
@@ -280,7 +281,8 @@ class Party:
         self._gone = np.zeros(len(x))
         self._gone[changes] = self._part_of_all(x[changes])
         turned = self._gone[changes] * others + before[changes, 0]
-        self._later = np.bincount(k, np.abs(jump * turned), len(F0))
+        unsure = SURE + UNSURE * (1.0 - self._shares()[g])
+        self._later = np.bincount(k, np.abs(jump * turned) * unsure, len(F0))
         np.add.at(F0, k, (more + jump * turned)[:, None] * normal)
         self._move_events(changes[v != 0.0], turned[v != 0.0] / (-unit * v[v != 0.0]))
 
@@ -331,12 +333,22 @@ class Party:
             for r in (self._direct, whole - self._direct)
         )
         wrong = self._part(at, first[g]) * turns * direct[g] + self._gone[crossings] * other[g]
-        return float(np.max(np.bincount(k, wrong, len(self.neurons)) + UNSURE * self._later))
+        return float(np.max(np.bincount(k, wrong, len(self.neurons)) + self._later))
 
     def _part(self, x: np.ndarray, first: np.ndarray | float) -> np.ndarray:
         """Return which part of the square of the time since `first` has gone by at x."""
         whole = np.broadcast_to(self._end - first, x.shape)
         return np.divide(x - first, whole, out=np.ones_like(x), where=whole > 0.0) ** 2
+
+    def _shares(self) -> np.ndarray:
+        """Return each hyperplane's share (G,) of what crossings are known to add by the end."""
+        kinks, x = self.step.kinks[self.neurons], self.step.x[self.neurons]
+        known = kinks > 0.0
+        where = self.step.where[self.neurons[known]]
+        added = kinks[known] * np.maximum(self._end - x[known], 0.0) ** 2
+        shares = np.bincount(where, added, self.flow.cells.n_hyperplanes)
+        total = shares.sum()
+        return shares / total if total > 0.0 else shares
 
     def _part_of_all(self, x: np.ndarray) -> np.ndarray:
         """Return which part of what crossings have added by the end they have added by x."""
