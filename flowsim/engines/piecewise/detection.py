@@ -9,21 +9,17 @@ from __future__ import annotations
 import numpy as np
 
 from flowsim.engines.piecewise.expansion import compiled, summing
+from flowsim.engines.piecewise.groupwise import (
+    bound,
+    list_near,
+    spread_of,
+    stays_away,
+    stops_on_way,
+)
 from flowsim.engines.piecewise.roots import first_exit, horner
 
 #: What a neuron meets first: nothing, a hyperplane, a = 0, the end of a slide.
 NOTHING, MARGIN, SIGN, SLIDE = range(4)
-
-
-@compiled
-def sizes(c0, c1, W, out):  # pragma: no cover - compiled
-    """Write the norms (order+1,) of the coefficients of columns c0 to c1 together."""
-    for i in range(out.shape[0]):
-        s = 0.0
-        for c in range(c0, c1):
-            for u in range(W.shape[2]):
-                s += W[c, i, u] ** 2
-        out[i] = np.sqrt(s)
 
 
 @compiled
@@ -226,43 +222,31 @@ def scan(  # pragma: no cover - compiled
     d, hyperplanes = normals.shape
     p = A.shape[1]
     size, along, aside, poly = np.empty(p), np.empty(p), np.empty(p), np.empty(p)
-    own_a, own_w, widest = np.empty(p), np.empty((p, d)), np.empty(p)
+    own_a, own_w, bounds = np.empty(p), np.empty((p, d)), np.empty(3)
     margin, slope = np.empty(hyperplanes), np.empty(hyperplanes)
     near = np.arange(hyperplanes)
     chosen = np.empty(hyperplanes, dtype=np.int64)
+    on_way = np.empty((1, 1, d + 1))
     q = np.searchsorted(start, u0, side="right") - 1
     while q < active.shape[0] and start[q] < u1:
         wide = start[q + 1] - start[q] > d + 1
         own0, own1 = max(u0, start[q]), min(u1, start[q + 1])
-        kept, turn, swing, count = 0.0, 0.0, 0.0, hyperplanes
-        j0 = members[own0]
+        count = hyperplanes
         if wide:
-            sizes(first[q], first[q + 1], W, widest)
-            own_polynomials(q, own0, d, start, first, z, j0, A, W, own_a, own_w)
-            split(own_w, size, along, aside)
-            kept, turn, swing = _group_reach(h, z[j0], size, along, aside, widest)
+            j0 = members[own0]
+            stops = bound(h, first[q], first[q + 1], W, size, bounds)
             project_all(normals, z[j0, 1:], margin)
-            radius = _radius(own0, own1, members, z)
-            count = _near(kept, turn, swing, radius, z[j0], code[j0], margin, touch, chosen)
+            radius = spread_of(own0, own1, members, z)
+            count = list_near(0.5 * bounds[0] + 2.0 * touch, radius, z[j0], code[j0], margin, chosen)
+            if stops * count * (d + 1) > on_way.size:
+                on_way = np.empty((stops, count, d + 1))
+            stops_on_way(h, stops, first[q], A, W, normals, count, chosen, on_way)
         for u in range(own0, own1):
             j = members[u]
             x[j], what[j], where[j], kinks[j] = np.inf, NOTHING, -1, 0.0
             if wide:
-                if balance[j] >= 0 and (
-                    count == 0
-                    or _passes(
-                        kept,
-                        turn,
-                        swing,
-                        z[j0],
-                        z[j],
-                        normals,
-                        count,
-                        chosen,
-                        code[j],
-                        margin,
-                        touch,
-                    )
+                if balance[j] >= 0 and stays_away(
+                    z[j], code[j], normals, count, chosen, stops, on_way, bounds, touch
                 ):
                     continue
                 project_some(normals, count, chosen, z[j, 1:], margin)
@@ -282,70 +266,9 @@ def scan(  # pragma: no cover - compiled
 
 
 @compiled
-def _group_reach(h, z, size, along, aside, widest):  # pragma: no cover - compiled
-    """Bound what a large group's margins lose: at least kept m - |z| (turn + swing eps).
-
-    `z` is a member whose coefficients `split` has split, eps another member's distance from it
-    in direction: its coefficients differ from along[i] w by at most those of this member, and
-    by what all columns' norms `widest` make of eps.
-    """
-    _, _, kept, turn, _ = reach(h, size, along, aside)
-    swing, power = 0.0, 1.0
-    for i in range(1, size.shape[0]):
-        power *= h
-        swing += (widest[i] + abs(along[i])) * power
-    return kept, turn / norm(z), swing
-
-
-@compiled
 def norm(z):  # pragma: no cover - compiled
+    """Return the Euclidean norm."""
     s = 0.0
     for i in range(z.shape[0]):
         s += z[i] ** 2
     return np.sqrt(s)
-
-
-@compiled
-def _apart(a, b):  # pragma: no cover - compiled
-    """Return the distance of two neurons' directions, up to rounding."""
-    f, g, s = 1.0 / norm(a), 1.0 / norm(b), 0.0
-    for i in range(a.shape[0]):
-        s += (a[i] * f - b[i] * g) ** 2
-    return np.sqrt(s) + 1e-15
-
-
-@compiled
-def _radius(u0, u1, members, z):  # pragma: no cover - compiled
-    """Return how far apart the directions of a group's members are from its first one's."""
-    radius = 0.0
-    for u in range(u0, u1):
-        radius = max(radius, _apart(z[members[u]], z[members[u0]]))
-    return radius
-
-
-@compiled
-def _near(kept, turn, swing, radius, z, code, margin, touch, chosen):  # pragma: no cover - compiled
-    """List the hyperplanes that a large group may reach; return how many they are."""
-    size, count = norm(z), 0
-    limit = turn + swing * radius + touch
-    for g in range(margin.shape[0]):
-        if code[g] != 0 and not kept * (code[g] * margin[g] / size - radius) > limit:
-            chosen[count] = g
-            count += 1
-    return count
-
-
-@compiled
-def _passes(  # pragma: no cover - compiled
-    kept, turn, swing, z0, z, normals, count, chosen, code, margin, touch
-):
-    """Whether one member of a large group stays away from the listed hyperplanes."""
-    if not kept > 0.0:
-        return False
-    project_some(normals, count, chosen, z[1:], margin)
-    limit = norm(z) * (turn + swing * _apart(z, z0)) + touch
-    for c in range(count):
-        g = chosen[c]
-        if code[g] != 0 and not kept * code[g] * margin[g] > limit:
-            return False
-    return True

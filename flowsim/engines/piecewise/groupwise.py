@@ -1,0 +1,116 @@
+"""Which members of a large group stay away from all hyperplanes, told from the group's map.
+
+All members follow one linear map z(tau) = B(tau) z, so that a margin nu . w(tau) is the product
+of z with a vector of the group, known at a few stops on the way; between two it bends by no
+more than the map's second derivative allows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flowsim.engines.piecewise.expansion import compiled
+from flowsim.engines.piecewise.motion import evaluate
+
+#: Stops at most; as many as keep the bending between them below this part of a neuron's size.
+STOPS, BENDING = 16, 0.01
+#: The norm of z is less.
+LARGEST = 2.0
+
+
+@compiled
+def bound(h, c0, c1, W, size, out):  # pragma: no cover - compiled
+    """Write by how much margins may change in a step `h`, and bend between stops on the way.
+
+    From the norms of the coefficients of columns c0 to c1 together; `size` (order+1,) is working
+    memory. Returns how many stops there are, the last at the end.
+    """
+    moves, bends, power = 0.0, 0.0, 1.0
+    for o in range(1, size.shape[0]):
+        power *= h
+        s = 0.0
+        for c in range(c0, c1):
+            for i in range(W.shape[2]):
+                s += W[c, o, i] ** 2
+        s = np.sqrt(s) * power
+        moves += s
+        bends += 0.125 * o * (o - 1) * s
+    stops = int(min(max(np.ceil(np.sqrt(bends / BENDING)), 1.0), STOPS)) if bends < np.inf else 1
+    out[0], out[1] = LARGEST * moves, LARGEST * bends / stops**2
+    return stops
+
+
+@compiled
+def spread_of(u0, u1, members, z):  # pragma: no cover - compiled
+    """Return how far apart the directions of members u0 to u1 are from the first one's, or more."""
+    z0 = z[members[u0]]
+    own, least = 0.0, 1.0
+    for i in range(z0.shape[0]):
+        own += z0[i] ** 2
+    for u in range(u0, u1):
+        j = members[u]
+        s, dot = 0.0, 0.0
+        for i in range(z0.shape[0]):
+            s += z[j, i] ** 2
+            dot += z[j, i] * z0[i]
+        least = min(least, dot / np.sqrt(s * own))
+    return np.sqrt(2.0 * (1.0 - least) + 1e-14)
+
+
+@compiled
+def list_near(moves, radius, z, code, margin, chosen):  # pragma: no cover - compiled
+    """List the hyperplanes that a group around `z` may reach; return how many they are.
+
+    Margins change by at most `moves`, relative to the neuron's size.
+    """
+    size, count = 0.0, 0
+    for i in range(z.shape[0]):
+        size += z[i] ** 2
+    size = np.sqrt(size)
+    for g in range(margin.shape[0]):
+        if code[g] != 0 and not code[g] * margin[g] / size - radius > moves:
+            chosen[count] = g
+            count += 1
+    return count
+
+
+@compiled
+def stops_on_way(h, stops, c0, A, W, normals, count, chosen, out):  # pragma: no cover - compiled
+    """Write the vectors (stops, count, d+1) whose products with z are margins at the stops."""
+    d = normals.shape[0]
+    z = np.empty(d + 1)
+    for s in range(stops):
+        for b in range(d + 1):
+            evaluate(h * (s + 1) / stops, A[c0 + b], W[c0 + b], z)
+            for c in range(count):
+                dot = 0.0
+                for i in range(d):
+                    dot += normals[i, chosen[c]] * z[1 + i]
+                out[s, c, b] = dot
+
+
+@compiled
+def stays_away(  # pragma: no cover - compiled
+    z, code, normals, count, chosen, stops, on_way, bounds, touch
+):
+    """Whether a member stays away from the listed hyperplanes."""
+    d = normals.shape[0]
+    for c in range(count):
+        g = chosen[c]
+        side = code[g]
+        if side == 0:
+            continue
+        m = 0.0
+        for i in range(d):
+            m += normals[i, g] * z[1 + i]
+        if side * m > bounds[0] + touch:
+            continue
+        if not side * m > bounds[1] + touch:
+            return False
+        for s in range(stops):
+            row, m = on_way[s, c], 0.0
+            for b in range(d + 1):
+                m += row[b] * z[b]
+            if not side * m > bounds[1] + touch:
+                return False
+    return True
