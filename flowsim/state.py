@@ -60,8 +60,11 @@ class State:
     def mass(self) -> np.ndarray:
         """(m,) squared scale ``4**exponent`` of each neuron; underflows to 0 harmlessly."""
         # The bits of a power of two: many times faster than ldexp.
-        power = np.minimum(2 * self.exponent, 1023)
-        return np.where(power > -1023, (power + 1023) << 52, 0).view(np.float64)
+        power = 2 * self.exponent
+        power += 1023
+        np.clip(power, 0, 2046, out=power)
+        power <<= 52
+        return power.view(np.float64)
 
     def subset(self, rows: slice) -> State:
         """Return an independent state of some of the neurons."""
@@ -72,11 +75,8 @@ class State:
         return State(**{f.name: getattr(self, f.name).copy() for f in fields(self)})
 
     def moving(self) -> State:
-        """Return a state whose neurons can be moved, while it shares cells and constants."""
-        return replace(
-            self, z=self.z.copy(), exponent=self.exponent.copy(), sign=self.sign.copy(),
-            fate=self.fate.copy(),
-        )  # fmt: skip
+        """Return a state whose neurons can be moved, while it shares all but z and exponents."""
+        return replace(self, z=self.z.copy(), exponent=self.exponent.copy())
 
     def adopt(self, moved: State) -> None:
         """Take the neurons of a state that `moving` has made of this one."""

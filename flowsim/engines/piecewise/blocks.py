@@ -16,7 +16,7 @@ from flowsim.engines.piecewise.expansion import BLOCK, outputs
 #: Numbers (groups times samples times inputs) from which on threads are worth their start.
 WORTH = 2**17
 #: Members of a block, if samples times inputs are few; and the numbers that they make else.
-MEMBERS, NUMBERS = 4096, 2**20
+MEMBERS, NUMBERS = 2**14, 2**23
 
 
 def pool() -> ThreadPoolExecutor:

@@ -131,7 +131,7 @@ def _note(record: Record, integrator: Integrator, e: Expansion) -> None:
         # dL/dt from the residual's own series against -|theta'|^2 from the neurons',
         # beyond what the rounding of D, and of its projection onto slides, explains.
         slope = weight * float(r0 @ e.r[1]) / e.unit
-        size = float(np.sum(integrator.state.mass[integrator.state.fate == ALIVE]))
+        size = float(np.sum(e.mass[integrator.state.fate == ALIVE]))
         noise = integrator.cells.rounding(r0) * np.sqrt(size)
         pressed = np.sqrt(size) * float(np.linalg.norm(e.base[:, 0], axis=1).max(initial=0.0))
         excess = abs(slope + speed) - (2 * np.sqrt(speed) + pressed + noise) * noise
@@ -164,7 +164,6 @@ def _may_rest(integrator: Integrator, e: Expansion, limits: Limits, step: int) -
         return False
     # All fast groups must consist of light neurons for them to be vanishing ones.
     heavy = e.rates() > bound
-    mass = integrator.state.mass
     return all(
-        np.all(mass[e.members[e.start[q] : e.start[q + 1]]] < 1e-12) for q in np.flatnonzero(heavy)
+        np.all(e.mass[e.members[e.start[q] : e.start[q + 1]]] < 1e-12) for q in np.flatnonzero(heavy)
     )

@@ -103,9 +103,9 @@ class Expander:
         """Return the residual of a state, or y where it is frozen."""
         if self.frozen:
             return self.cells.y.copy()
-        return self.cells.y - self.outputs(state.z, state.mass, groups)
+        return self.cells.y - self._outputs(state.z, state.mass, groups)
 
-    def outputs(self, z: np.ndarray, mass: np.ndarray, groups: Groups) -> np.ndarray:
+    def _outputs(self, z: np.ndarray, mass: np.ndarray, groups: Groups) -> np.ndarray:
         """Return h (n,) of neurons in the present cells."""
         active, start, members = groups.ordered()
         return self.blocks.outputs(
@@ -127,7 +127,9 @@ class Expander:
         They are of the order that a step of the length `outlook` is expected to need.
         """
         e = self._views(state, groups, self.order_for(outlook))
-        e.r[0] = self.residual(state, groups)
+        e.r[0] = self.cells.y
+        if not self.frozen:
+            e.r[0] -= self._outputs(state.z, e.mass, groups)
         cells = self.cells
         self.write_fields(0, e, groups)
         fastest = float(np.max(np.abs(e.D[:, 0]), initial=0.0))

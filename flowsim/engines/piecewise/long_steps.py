@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from flowsim.engines.piecewise import collocation
-from flowsim.engines.piecewise.expansion import time_unit
 
 if TYPE_CHECKING:
     from flowsim.engines.piecewise.expander import Expansion
@@ -19,6 +19,8 @@ CALM = 8
 COST = 16.0
 #: Steps grow by at most this factor.
 GROWTH = 4.0
+#: Errors this small leave room for twice the step.
+PLENTY = 0.25
 #: Attempts to wait after one that was not worth its cost.
 PAUSE = 64
 
@@ -46,22 +48,29 @@ class LongSteps:
 
     def expand(self, flow: Integrator, e: Expansion, limit: float) -> Expansion:
         """Return the expansion over a long step, or that of the Taylor step again."""
-        h = time_unit(1.0 / min(max(self._next, 2.0 * COST * e.step), limit, flow.outlook))
+        h = _power(min(max(self._next, 2.0 * COST * e.step), limit, flow.outlook))
         while h >= COST * self._taylor:
             error = collocation.collocate(flow, e, h)
             order = min(collocation.STAGES, flow.order - 2)
             # Where Newton's method fails, or all is exact, the error says nothing.
             factor = 0.9 * error ** (-1.0 / order) if 0.0 < error < np.inf else 0.1
             factor = GROWTH if error == 0.0 else factor
+            # Rounding grows with the step itself, and may be all that is seen.
+            factor = max(factor, 2.0 if error <= PLENTY else 1.0) if error <= 1.0 else factor
             self._next = h * min(factor, GROWTH)
             if error <= 1.0:
                 e.step = h
                 flow.expander.write_sides(e.r, e.ends)
                 return e
-            h = time_unit(1.0 / min(self._next, 0.5 * h)) if self._next > 0.0 else 0.0
+            h = _power(min(self._next, 0.5 * h)) if self._next > 0.0 else 0.0
         self._calm = -PAUSE
         return flow.expand()
 
     def note(self, step: float, tau: float) -> None:
         """Note that a step could have been `step` long and was `tau`."""
         self._calm = self._calm + 1 if tau >= 0.99 * step or tau >= COST * self._taylor else 0
+
+
+def _power(h: float) -> float:
+    """Return the power of two at or below h: of such units nothing is rounded."""
+    return math.ldexp(0.5, math.frexp(min(h, 2.0**1000))[1])

@@ -389,6 +389,7 @@ class Party:
         """Write the neurons, but for their codes, into the state of all."""
         w = self.walkers
         state.z[self.neurons], state.exponent[self.neurons] = w.z, w.exponent
+        state.sign, state.fate = state.sign.copy(), state.fate.copy()
         state.sign[self.neurons], state.fate[self.neurons] = w.sign, w.fate
 
     def put_codes_into(self, state: State) -> None:
