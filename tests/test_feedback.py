@@ -10,12 +10,14 @@ import flowsim as fs
 from flowsim.cells import TOUCH, Cells
 from flowsim.engines import Piecewise
 from flowsim.engines.piecewise import Integrator, feedback
-from flowsim.engines.piecewise.walkers import PATTERN, Party
+from flowsim.engines.piecewise.crossings import PATTERN, Crossings
 from flowsim.events import ALIVE, EventLog
 from flowsim.state import State
 
 
-def _flow(seed: int, n: int = 8, d: int = 3, m: int = 6, slope: float = 0.0, **options) -> Integrator:
+def _flow(
+    seed: int, n: int = 8, d: int = 3, m: int = 6, slope: float = 0.0, **options: bool
+) -> Integrator:
     """Return the flow of large random neurons, all of which matter to each other."""
     rng = np.random.default_rng([3, seed])
     data = fs.Dataset(rng.standard_normal((n, d)), rng.standard_normal(n))
@@ -97,15 +99,15 @@ def test_a_neuron_turned_back_over_a_hyperplane_crosses_it_in_the_next_step(
 ) -> None:
     """Where the step ends just behind a crossing, and the turning is larger than the way since."""
     undone = 0
-    undo = Party._undo_early_crossings
+    undo = Crossings._undo_early_crossings
 
-    def counted(party: Party) -> None:
+    def counted(crossings: Crossings) -> None:
         nonlocal undone
-        before = len(party.log[0])
-        undo(party)
-        undone += before - len(party.log[0])
+        before = len(crossings.party.log[0])
+        undo(crossings)
+        undone += before - len(crossings.party.log[0])
 
-    monkeypatch.setattr(Party, "_undo_early_crossings", counted)
+    monkeypatch.setattr(Crossings, "_undo_early_crossings", counted)
     for seed in range(4):
         flow, log = _flow(seed, n=30, m=40), EventLog()
         for _ in range(200):

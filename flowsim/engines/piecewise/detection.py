@@ -237,9 +237,11 @@ def scan(  # pragma: no cover - compiled
             stops = bound(h, first[q], first[q + 1], W, size, bounds)
             project_all(normals, z[j0, 1:], margin)
             radius = spread_of(own0, own1, members, z)
-            count = list_near(0.5 * bounds[0] + 2.0 * touch, radius, z[j0], code[j0], margin, chosen)
-            if stops * count * (d + 1) > on_way.size:
-                on_way = np.empty((stops, count, d + 1))
+            moves = 0.5 * bounds[0] + 2.0 * touch
+            count = list_near(moves, radius, z[j0], code[j0], margin, chosen)
+            if stops > on_way.shape[0] or count > on_way.shape[1]:
+                shape = max(stops, on_way.shape[0]), max(count, on_way.shape[1])
+                on_way = np.empty((shape[0], shape[1], d + 1))
             stops_on_way(h, stops, first[q], A, W, normals, count, chosen, on_way)
         for u in range(own0, own1):
             j = members[u]

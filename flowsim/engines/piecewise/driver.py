@@ -164,6 +164,5 @@ def _may_rest(integrator: Integrator, e: Expansion, limits: Limits, step: int) -
         return False
     # All fast groups must consist of light neurons for them to be vanishing ones.
     heavy = e.rates() > bound
-    return all(
-        np.all(e.mass[e.members[e.start[q] : e.start[q + 1]]] < 1e-12) for q in np.flatnonzero(heavy)
-    )
+    mass = e.mass[e.members]
+    return all(np.all(mass[e.start[q] : e.start[q + 1]] < 1e-12) for q in np.flatnonzero(heavy))

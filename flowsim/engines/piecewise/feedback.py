@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flowsim.engines.piecewise import expansion, turning
+from flowsim.engines.piecewise.crossings import Crossings
 from flowsim.engines.piecewise.walk_sums import MOMENTS
 from flowsim.state import State
 
@@ -94,9 +95,10 @@ def find(flow: Integrator, e: Expansion, party: Party, tau: float) -> Feedback:
     c = kernel(integral)
     whole = J[0] - c
     F0, F1 = kernel.fields(whole), kernel.fields(integral)
-    turned = party.turn(np.array([whole, integral, e.residual(tau)]))
+    crossings = Crossings(party)
+    turned = crossings.turn(np.array([whole, integral, e.residual(tau)]))
     turned = max(turned, float(np.linalg.norm(F0, axis=1).max(initial=0.0)))
-    error = _error(flow, e, party, tau / e.unit, J, (a, b, c), whole)
+    error = _error(flow, e, party, tau / e.unit, J, (a, b, c)) + crossings.error(whole)
     return Feedback(turned, error, F0, F1)
 
 
@@ -133,7 +135,7 @@ def size(flow: Integrator, r: np.ndarray) -> float:
 
 def _error(
     flow: Integrator, e: Expansion, party: Party, x: float, J: np.ndarray,
-    products: tuple[np.ndarray, ...], whole: np.ndarray,
+    products: tuple[np.ndarray, ...],
 ) -> float:  # fmt: skip
     """Return what the expansions above leave out: of their next terms, as kinks have them."""
     a, b, c = products
@@ -151,4 +153,4 @@ def _error(
     rate = float(rates.max(initial=0.0))
     swing = e.unit * float(norm(e.D[:, 1], axis=1).max(initial=0.0))
     order = size(flow, J[1]) * (rate**2 / 4.0 + swing / 2.0) * x
-    return e.unit * (series + kernel + order) + party.shared(whole)
+    return float(e.unit * (series + kernel + order))

@@ -144,10 +144,9 @@ class Integrator:
         self._spread = float(np.sum(squares))
         self._planes = np.bincount(cells.index, weights=squares, minlength=cells.n_hyperplanes)
         sides = np.stack(cells.side_coefficients[::-1], axis=1)  # minus, plus
+        pairs = squares[:, None, None] * sides[:, :, None] * sides[:, None]
         self.pair_weights = np.zeros((cells.n_hyperplanes, 2, 2))
-        np.add.at(
-            self.pair_weights, cells.index, squares[:, None, None] * sides[:, :, None] * sides[:, None]
-        )
+        np.add.at(self.pair_weights, cells.index, pairs)
         self.largest_singular = float(np.linalg.norm(cells.X, 2))
         # The walk takes q from each thread, and no Gram matrix.
         self.plan_of_walks = plan_of(cells)._replace(gram=np.empty((0, 0)))
@@ -229,8 +228,8 @@ class Integrator:
         nothing = np.zeros(0, np.int64)
         rate = closed_form.largest_rate(self, e)
         return Step(
-            e, tau, np.zeros(0), nothing, nothing, nothing, np.zeros(0), moved=Moved(found[0]), rate=rate,
-            events=found[1],
+            e, tau, np.zeros(0), nothing, nothing, nothing, np.zeros(0), moved=Moved(found[0]),
+            rate=rate, events=found[1],
         )  # fmt: skip
 
     def _scan(self, e: Expansion, h: float) -> Step:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 CALM = 8
 #: It costs as much as so many Taylor steps.
 COST = 16.0
+#: It is not tried below so many: a shorter one pays where it lets fast modes decay.
+LEAST = 4.0
 #: Steps grow by at most this factor.
 GROWTH = 4.0
 #: Errors this small leave room for twice the step.
@@ -49,7 +51,7 @@ class LongSteps:
     def expand(self, flow: Integrator, e: Expansion, limit: float) -> Expansion:
         """Return the expansion over a long step, or that of the Taylor step again."""
         h = _power(min(max(self._next, 2.0 * COST * e.step), limit, flow.outlook))
-        while h >= COST * self._taylor:
+        while h >= LEAST * self._taylor:
             error = collocation.collocate(flow, e, h)
             order = min(collocation.STAGES, flow.order - 2)
             # Where Newton's method fails, or all is exact, the error says nothing.

@@ -10,7 +10,7 @@ import numpy as np
 from flowsim._cores import available_cores
 from flowsim.alignment._log import scaled_events
 from flowsim.cells import TOUCH
-from flowsim.engines.piecewise import walk, walk_arrays, walk_sums, walk_turn
+from flowsim.engines.piecewise import walk, walk_arrays, walk_sums
 from flowsim.engines.piecewise.blocks import pool
 from flowsim.engines.piecewise.detection import MARGIN, SIGN
 from flowsim.events import ALIVE, Event, Events, kind_code
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 CHUNK = 128
 #: Rows of a chunk's log; a full one is emptied and the walk goes on.
 LOG_ROWS = 2**12
-#: By how much of it the effect of crossings on later ones may be wrong: where all are of one
-#: hyperplane, and where others have as much to do with it.
-SURE, UNSURE = 0.02, 0.2
 #: A neuron may have so many events a hyperplane, and some, without progress in time.
 PATIENCE = 4
 
@@ -80,7 +77,7 @@ class Party:
             np.zeros((2, moments, flow.cells.d, flow.cells.n_hyperplanes))
             for _ in range(0, count, CHUNK)
         ]
-        self._end = 0.0
+        self.end = 0.0
         self._state = State(
             w.z, w.exponent, w.sign, w.balance, w.gap, w.gap_exponent, w.code, w.fate, w.fresh
         )
@@ -117,11 +114,11 @@ class Party:
         patience = PATIENCE * cells.n_hyperplanes + 100
         count = len(self.neurons)
         starts = list(range(0, count, CHUNK))
-        self._end = end
+        self.end = end
 
         def chunk(k0: int) -> tuple[float, list[tuple[np.ndarray, ...]]]:
             k1 = min(k0 + CHUNK, count)
-            work, log = self._take_scratch()
+            work, log = self.take_scratch()
             drift, drained = 0.0, []
             while True:
                 drift = max(
@@ -136,7 +133,7 @@ class Party:
                 drained.append(tuple(part[:filled].copy() for part in (log.rows, log.x, log.steep)))
                 log.count[0] = 0
                 if not np.any(w.status[k0:k1] == walk_arrays.FULL):
-                    self._give_back(work, log)
+                    self.give_back(work, log)
                     return drift, drained
 
         while starts:
@@ -154,7 +151,7 @@ class Party:
         if np.any(short):
             self.cut = float(w.x[short].min()) * e.unit
 
-    def _take_scratch(self) -> tuple[walk_arrays.Scratch, walk_arrays.Log]:
+    def take_scratch(self) -> tuple[walk_arrays.Scratch, walk_arrays.Log]:
         """Return working memory and a log, of this step's order."""
         flow, order = self.flow, self.step.e.order
         try:
@@ -166,7 +163,7 @@ class Party:
                 walk_arrays.log(LOG_ROWS),
             )
 
-    def _give_back(self, work: walk_arrays.Scratch, log: walk_arrays.Log) -> None:
+    def give_back(self, work: walk_arrays.Scratch, log: walk_arrays.Log) -> None:
         self.flow.scratch.setdefault(self.step.e.order, []).append((work, log))
 
     def _answer(self, k: int) -> None:
@@ -193,9 +190,7 @@ class Party:
         planes = np.flatnonzero(before != after)
         if self.sums.moved.shape[1]:
             for g in planes:
-                walk_sums.change_side(
-                    k, g, before[g], after[g], self.sums, self._sides[k // CHUNK]
-                )
+                walk_sums.change_side(k, g, before[g], after[g], self.sums, self._sides[k // CHUNK])
         patterns = np.column_stack(
             [np.full((len(planes), 2), (k, PATTERN)), planes, before[planes], after[planes]]
         )
@@ -203,20 +198,21 @@ class Party:
         turns = [row for row in rest if row[1] == SIGN_CHANGE]  # what makes the codes change
         rest = [row for row in rest if row[1] != SIGN_CHANGE]
         rows = np.concatenate([np.reshape(part, (-1, 5)) for part in (turns, patterns, rest)])
-        self._drained.append((rows.astype(np.int32), np.full(len(rows), x), np.zeros((len(rows), 3))))
+        count = len(rows)
+        self._drained.append((rows.astype(np.int32), np.full(count, x), np.zeros((count, 3))))
 
     def moments(self) -> np.ndarray:
         """Return the moments (MOMENTS, n), in units, of what the neurons have added to outputs."""
         flow, e, count = self.flow, self.step.e, len(self.neurons)
         cells = flow.cells
-        work, log = self._take_scratch()
+        work, log = self.take_scratch()
         for i, U in enumerate(self._sides):
             k0 = i * CHUNK
             walk_sums.finish(
-                k0, min(k0 + CHUNK, count), self._end, self.walkers, self.sums, e.start, e.first,
+                k0, min(k0 + CHUNK, count), self.end, self.walkers, self.sums, e.start, e.first,
                 e.A, e.W, work.ridden, U,
             )  # fmt: skip
-        self._give_back(work, log)
+        self.give_back(work, log)
         out = np.empty((walk_sums.MOMENTS, cells.n))
         walk_sums.outputs_of_sides(
             flow.X, cells.index, cells.orientation, cells.slope, sum(self._sides), out
@@ -227,148 +223,14 @@ class Party:
     def log(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What has happened: rows (R, 5), x (R,) and steep (R, 3) of `walk_arrays.Log`."""
         if len(self._drained) > 1:
-            self._drained = [tuple(np.concatenate(parts) for parts in zip(*self._drained, strict=True))]
+            parts = zip(*self._drained, strict=True)
+            self._drained = [tuple(np.concatenate(part) for part in parts)]
         rows, x, steep = self._drained[0]
         return rows, x, steep
 
-    def turn(self, r: np.ndarray) -> float:
-        """Turn the neurons by the fields of r (3, n): F0, F1 and D of `feedback`.
-
-        Those that have crossed a hyperplane only just, and are before it now, will cross it
-        later. Returns the largest F0.
-        """
-        flow = self.flow
-        ends = np.empty((2, flow.cells.n_hyperplanes, 3))
-        flow.expander.write_sides(self.step.e.unit * r, ends)
-        fields = np.zeros((len(self.neurons), 3, flow.cells.d))
-        work, log = self._take_scratch()
-        plan = walk_arrays.with_sides(flow.plan_of_walks, work)
-        walk_turn.fields_of_walkers(plan, ends, self.walkers, fields)
-        self._count_crossings(fields[:, 0])
-        turned = walk_turn.turn_walkers(plan, fields, self.walkers, work)
-        self._give_back(work, log)
-        self._undo_early_crossings()
-        return float(turned)
-
-    def _count_crossings(self, F0: np.ndarray) -> None:
-        """Add to F0 (K, d), those of the last cells, what comes of when they were entered.
-
-        Before it crossed a hyperplane a neuron felt its samples as they act on the other side.
-        And the neuron was turned by then, so that it crossed earlier or later: velocities v
-        before and v' behind multiply what it was turned by along the normal by v'/v. Its
-        events are moved to when they were.
-        """
-        cells, unit = self.flow.cells, self.step.e.unit
-        rows, x, steep = self.log
-        changes = np.flatnonzero(rows[:, 1] == PATTERN)
-        order = changes[np.lexsort((x[changes], rows[changes, 2]))]
-        before, until = np.zeros((len(x), 2)), np.zeros((len(x), 2))
-        last = np.empty((cells.n_hyperplanes, 2))
-        walk_turn.shared_planes(
-            order, rows, x, steep, unit**2 * self.flow.pair_weights, self._end, before, until, last
-        )
-        sides = np.stack(cells.side_coefficients[::-1], axis=1)  # (n, 2)
-        self._direct = -unit * cells.orientation * cells.norms * np.sum(
-            sides * last[cells.index], axis=1
-        )  # fmt: skip
-        k, g = rows[changes, 0], rows[changes, 2]
-        normal = cells.normals[g]
-        _, v, behind = steep[changes].T
-        crosses = (rows[changes, 3] == -rows[changes, 4]) & (v != 0.0)
-        more = before[changes, 0] - before[changes, 1]
-        jump = np.divide(behind - v, v, out=np.zeros_like(v), where=crosses)
-        others = np.einsum("id,id->i", normal, F0[k]) - until[changes, 1]
-        self._gone = np.zeros(len(x))
-        self._gone[changes] = self._part_of_all(x[changes])
-        turned = self._gone[changes] * others + before[changes, 0]
-        unsure = SURE + UNSURE * (1.0 - self._shares()[g])
-        self._later = np.bincount(k, np.abs(jump * turned) * unsure, len(F0))
-        np.add.at(F0, k, (more + jump * turned)[:, None] * normal)
-        self._move_events(changes[v != 0.0], turned[v != 0.0] / (-unit * v[v != 0.0]))
-
-    def _move_events(self, moved: np.ndarray, by: np.ndarray) -> None:
-        """Move the times of rows `moved`, and of what else happened at them, by `by`."""
-        rows, x, steep = self.log
-        shift = dict(zip(zip(rows[moved, 0].tolist(), x[moved].tolist(), strict=True), by, strict=True))
-        pairs = zip(rows[:, 0].tolist(), x.tolist(), strict=True)
-        later = np.array([shift.get(pair, 0.0) for pair in pairs])
-        self._drained = [(rows, np.clip(x + later, 0.0, self._end), steep)]
-
-    def _undo_early_crossings(self) -> None:
-        """Let neurons that are before a hyperplane again, which they had just crossed, be there."""
-        w = self.walkers
-        rows, x, steep = self.log
-        k, kind, g, before, after = rows.T
-        margin = np.einsum("id,id->i", self.flow.cells.normals[g], w.z[k, 1:])
-        early = (kind == PATTERN) & (before == -after) & (w.fate[k] == ALIVE)
-        early &= (w.code[k, g] == after) & (after * margin < -TOUCH)
-        last = {(int(k[i]), int(g[i])): int(i) for i in np.flatnonzero(early)}
-        if not last:
-            return
-        undone = list(last.values())
-        w.code[k[undone], g[undone]] = before[undone]
-        w.fresh[k[undone], g[undone]] = False
-        kept = np.delete(np.arange(len(x)), undone)
-        self._drained, self._gone = [(rows[kept], x[kept], steep[kept])], self._gone[kept]
-
-    def shared(self, whole: np.ndarray) -> float:
-        """Return by how much F0 may be wrong where others have changed outputs before a crossing.
-
-        `turn` has seen to what crossings of the same hyperplane do at once, which neglects how
-        neurons turn from then on. What else is in `whole` (n,), the integral of delta, had grown
-        by the time of a crossing about as the crossings' known effects have.
-        """
-        cells, e = self.flow.cells, self.step.e
-        rows, x, _ = self.log
-        crossings = np.flatnonzero((rows[:, 1] == PATTERN) & (rows[:, 3] == -rows[:, 4]))
-        if len(crossings) == 0:
-            return 0.0
-        k, g, at = rows[crossings, 0], rows[crossings, 2], x[crossings]
-        first = np.full(cells.n_hyperplanes, np.inf)
-        np.minimum.at(first, g, at)
-        turns = np.minimum(1.0, e.unit * float(e.rates().max(initial=0.0)) * (at - first[g]))
-        sizes = e.unit * cells.weight * cells.norms
-        direct, other = (
-            np.bincount(cells.index, sizes * np.abs(r), cells.n_hyperplanes)
-            for r in (self._direct, whole - self._direct)
-        )
-        wrong = self._part(at, first[g]) * turns * direct[g] + self._gone[crossings] * other[g]
-        return float(np.max(np.bincount(k, wrong, len(self.neurons)) + self._later))
-
-    def _part(self, x: np.ndarray, first: np.ndarray | float) -> np.ndarray:
-        """Return which part of the square of the time since `first` has gone by at x."""
-        whole = np.broadcast_to(self._end - first, x.shape)
-        return np.divide(x - first, whole, out=np.ones_like(x), where=whole > 0.0) ** 2
-
-    def _shares(self) -> np.ndarray:
-        """Return each hyperplane's share (G,) of what crossings are known to add by the end."""
-        kinks, x = self.step.kinks[self.neurons], self.step.x[self.neurons]
-        known = kinks > 0.0
-        where = self.step.where[self.neurons[known]]
-        added = kinks[known] * np.maximum(self._end - x[known], 0.0) ** 2
-        shares = np.bincount(where, added, self.flow.cells.n_hyperplanes)
-        total = shares.sum()
-        return shares / total if total > 0.0 else shares
-
-    def _part_of_all(self, x: np.ndarray) -> np.ndarray:
-        """Return which part of what crossings have added by the end they have added by x."""
-        rows, times, _ = self.log
-        known = self.step.kinks[self.neurons] > 0.0
-        if not np.any(known) or np.any(rows[:, 3] == 0):
-            return self._part(x, times.min())
-        t, kink = self.step.x[self.neurons[known]], self.step.kinks[self.neurons[known]]
-        order = np.argsort(t)
-        t, kink = t[order] - t[order[0]], kink[order]
-        powers = np.array([kink, kink * t, kink * t**2])
-        sums = np.concatenate([np.zeros((3, 1)), np.cumsum(powers, axis=1)], axis=1)
-
-        def added(s: np.ndarray) -> np.ndarray:
-            S = sums[:, np.searchsorted(t, s)]
-            return np.maximum(s * (s * S[0] - 2.0 * S[1]) + S[2], 0.0)
-
-        start = self.step.x[self.neurons[known]].min()
-        whole = added(np.array(self._end - start))
-        return np.minimum(added(x - start) / whole, 1.0) if whole > 0.0 else np.ones_like(x)
+    @log.setter
+    def log(self, log: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+        self._drained = [log]
 
     def exits(self) -> np.ndarray:
         """Return when (from the step's beginning) slides have ended by themselves.

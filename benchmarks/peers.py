@@ -1,0 +1,170 @@
+"""A large system on the piecewise engine and on other packages' raw solvers, at equal error.
+
+The teacher's data with n = 100, d = 5 and 1000 neurons at λ = 1e-6, from the start to where flowsim
+comes to rest. Each solver has FACTOR times flowsim's own time at each tolerance, from loose to
+tight, and ends with the first that reaches the error, or that it has no time for. Gradient
+descent is PyTorch's, with the step that its first-order error needs; it is run for its time, and
+how far it would have to go is said. Writes benchmarks/peers.json and docs/benchmarks-peers.md.
+
+    python benchmarks/peers.py              # all; writes the files
+    python benchmarks/peers.py --quick      # ten times flowsim's time only; prints
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from engine_fields import of_torch
+from engine_page import versions
+from engine_solvers import Run, Solver, flowsim_engine, solvers
+from engine_systems import System, two_layer
+
+import flowsim as fs
+from flowsim.engines import Piecewise
+
+ROOT = Path(__file__).resolve().parent.parent
+#: The largest error of a neuron, relative to it, at the end.
+TARGET = 1e-8
+#: Times flowsim's seconds that a solver has.
+FACTOR = 100.0
+TOLERANCES = (1e-8, 1e-10, 1e-12)
+#: Methods, the best of each package for systems with kinks (docs/benchmarks-engines.md).
+METHODS = (
+    ("diffrax", "Tsit5"), ("diffrax", "Dopri8"), ("SciPy", "DOP853"), ("SciPy", "LSODA"),
+    ("CVODE", "BDF"), ("CVODE", "Adams"), ("torchdiffeq", "dopri5"), ("torchdiffeq", "dopri8"),
+)  # fmt: skip
+
+
+@dataclass
+class Row:
+    """What a solver has come to; `seconds` are those of its last tolerance."""
+
+    solver: str
+    rtol: float
+    seconds: float
+    error: float
+    work: int
+    unit: str
+    note: str
+
+
+def large() -> System:
+    """Return the system."""
+    data = fs.datasets.linear_teacher(100, 5, noise=0.5, seed=0)
+    net = fs.init.balanced(1000, 5, log10_scale=-6, seed=0)
+    end = fs.simulate(net, data).t_end
+    name = "linear teacher n=100 d=5, m=1000, λ=1e-6"
+    return two_layer("large", name, data, net, end, kinks=True)
+
+
+def timed(solver: Solver, system: System, truth: Any, budget: float) -> Row:
+    """Run a solver at tighter and tighter tolerances until it is accurate enough or gives up."""
+    run = solver.prepare(system)
+    row = Row(solver.name, 0.0, 0.0, float("nan"), 0, "", "")
+    for rtol in TOLERANCES:
+        began = time.perf_counter()
+        out: Run = run(rtol, budget)
+        seconds = time.perf_counter() - began
+        error = float("nan") if out.theta is None else system.error(out.theta, truth)
+        row = Row(solver.name, rtol, seconds, error, out.work, out.unit, out.note)
+        if error <= TARGET or out.theta is None:
+            break
+    return row
+
+
+def descent(system: System, budget: float) -> Row:
+    """Run gradient descent with a step of TARGET / t1, for as long as the others have."""
+    torch: Any = import_module("torch")
+    torch.set_num_threads(1)
+    field = system.field(of_torch())
+    theta = torch.tensor(system.start, dtype=torch.float64)
+    step, done = TARGET / system.t1, 0
+    began = time.perf_counter()
+    with torch.no_grad():
+        while (seconds := time.perf_counter() - began) < budget:
+            theta += step * field(theta)
+            done += 1
+    note = f"timed out: {done} of {system.t1 / step:.0e} steps of {step:.0e}"
+    return Row("PyTorch gradient descent", step, seconds, float("nan"), done, "steps", note)
+
+
+def bench(factor: float) -> dict[str, Any]:
+    """Run flowsim, and then all that is installed."""
+    system = large()
+    piecewise = flowsim_engine(Piecewise())(system)
+    truth = flowsim_engine(Piecewise())(system)(1e-14, 600.0).theta
+    seconds, error, rtol = float("inf"), float("inf"), 1e-9
+    while not error <= TARGET:
+        rtol *= 0.1
+        began = time.perf_counter()
+        out = piecewise(rtol, 600.0)
+        seconds = time.perf_counter() - began
+        assert out.theta is not None
+        error = system.error(out.theta, truth)
+    rows = [Row("flowsim Piecewise", rtol, seconds, error, out.work, out.unit, "")]
+    print(rows[0], file=sys.stderr)
+    known = {(s.package, s.method): s for s in solvers()}
+    missing = []
+    for key in METHODS:
+        solver = known[key]
+        if not solver.installed:
+            missing.append(solver.name)
+            continue
+        rows.append(timed(solver, system, truth, factor * seconds))
+        print(rows[-1], file=sys.stderr, flush=True)
+    rows.append(descent(system, factor * seconds))
+    return {
+        "t1": system.t1,
+        "factor": factor,
+        "rows": [asdict(r) for r in rows],
+        "missing": missing,
+    }
+
+
+def page(result: dict[str, Any]) -> str:
+    """Return the Markdown page."""
+    rows = [Row(**row) for row in result["rows"]]
+    base = rows[0]
+    lines = [
+        "# A large system on general solvers", "",
+        "`python benchmarks/peers.py` writes this page: a linear teacher's data with n = 100, d = 5",
+        f"and noise 0.5, m = 1000, λ = 1e-6, to t = {result['t1']:.4g}, where flowsim comes to rest.",
+        "The error is the largest one of a neuron, relative to it, against the piecewise engine at",
+        f"rtol 1e-14; {TARGET:g} is asked for. Seconds are those of the tolerance shown, with what",
+        f"little is compiled; a solver has {result['factor']:g} times flowsim's.", "",
+        "| solver | tolerance | seconds | times flowsim's | error | work | |",
+        "|---|---:|---:|---:|---:|---:|---|",
+    ]  # fmt: skip
+    for row in rows:
+        more = "> " if row.note.startswith("timed out") else ""
+        error = f"{row.error:.0e}" if row.error == row.error else ""
+        lines.append(
+            f"| {row.solver} | {row.rtol:.0e} | {row.seconds:.3g} | "
+            f"{more}{row.seconds / base.seconds:.2g} | {error} | {row.work} {row.unit} | {row.note} |"
+        )
+    if result["missing"]:
+        lines += ["", f"Not installed: {', '.join(result['missing'])}."]
+    return "\n".join([*lines, "", versions(), ""])
+
+
+def main() -> None:
+    """Run, print, and store if everything was run."""
+    parser = argparse.ArgumentParser(description="Compare a large system with general solvers.")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the time; print only")
+    options = parser.parse_args()
+    result = bench(FACTOR / 10.0 if options.quick else FACTOR)
+    print(page(result))
+    if not options.quick:
+        (ROOT / "benchmarks" / "peers.json").write_text(json.dumps(result, indent=1) + "\n")
+        (ROOT / "docs" / "benchmarks-peers.md").write_text(page(result))
+
+
+if __name__ == "__main__":
+    main()
