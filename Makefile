@@ -41,6 +41,7 @@ bench: .venv/.installed-bench
 	$(BIN)/python benchmarks/agreement.py
 	$(BIN)/python benchmarks/two_level.py
 	$(BIN)/python benchmarks/scale.py
+	$(BIN)/python benchmarks/peers.py
 
 clean:
 	rm -rf .venv demo build dist .numba_cache .jax_cache .pytest_cache .ruff_cache .hypothesis
