@@ -27,6 +27,8 @@ from flowsim.stationarity.classify import at_rest
 
 #: Rates this many times over the tolerance are not worth a least-squares problem.
 CHECK_EVERY = 8
+#: Where crossings blur when the alignment phase ends, a step goes so far towards it.
+NEARER = 0.99
 #: Speeds below this have lost digits to underflow and cannot be audited.
 SMALLEST_SPEED = 1e-280
 
@@ -82,9 +84,12 @@ def integrate(
         if user is not None and (end := _user_events(record, integrator, plan, user)) is not None:
             tau = end
         if watch.waits and (x := watch.end_within(integrator, plan, tau)) is not None:
-            record.alignment_time = integrator.time + x
-            record.alignment_state = integrator.moved(plan, x)
-            record.rows.append(Event(record.alignment_time, "alignment_end"))
+            if integrator.is_off(plan, x):  # look again from nearer by
+                watch.waits, tau = True, NEARER * x
+            else:
+                record.alignment_time = integrator.time + x
+                record.alignment_state = integrator.moved(plan, x)
+                record.rows.append(Event(record.alignment_time, "alignment_end"))
         before = integrator.time
         integrator.take(plan, record.rows, tau)
         if limits.t1 - integrator.time - integrator.tail <= 4e-16 * integrator.time:

@@ -279,6 +279,12 @@ class Integrator:
         """
         return _turning(t, kink, at) / (EXIT * self.rtol)
 
+    def is_off(self, step: Step, tau: float) -> bool:
+        """Whether crossings before `tau` have made the step's residual wrong there."""
+        known = step.kinks > 0.0
+        ends = step.x[known] * step.e.unit
+        return not self.every_event and self._exit_error(ends, step.kinks[known], tau) > 1.0
+
     def _watch_dependent(self, step: Step) -> None:
         """Let the step end where slides on dependent hyperplanes end."""
         e = step.e
