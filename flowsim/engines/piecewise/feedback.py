@@ -33,9 +33,17 @@ if TYPE_CHECKING:
     from flowsim.engines.piecewise.integrator import Integrator
     from flowsim.engines.piecewise.walkers import Party
 
-#: Neurons may be turned by so many times the tolerance: their events inside the step are off
-#: by as much, their states at its end by the square and what `Feedback.error` estimates.
+#: Neurons may be turned by at most so many times the tolerance.
 CORRECTED = 100.0
+
+
+def largest_turn(rtol: float) -> float:
+    """Return by how much neurons may be turned in a step.
+
+    Events inside it are off by a part of that, so it is less in terms of looser tolerances; states
+    at its end by what `Feedback.error` estimates.
+    """
+    return min(max((1e-4 / rtol) ** 0.25, 1.0), CORRECTED) * rtol
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from flowsim.cells import TOUCH, Cells
 from flowsim.engines.groups import Groups
 from flowsim.engines.piecewise import closed_form, detection, feedback, motion, slides
 from flowsim.engines.piecewise.expander import Expander, Expansion
-from flowsim.engines.piecewise.feedback import CORRECTED, Feedback
+from flowsim.engines.piecewise.feedback import Feedback, largest_turn
 from flowsim.engines.piecewise.long_steps import LongSteps
 from flowsim.engines.piecewise.roots import binomials
 from flowsim.engines.piecewise.walk_arrays import Log, Scratch
@@ -137,6 +137,7 @@ class Integrator:
         self.normals = np.ascontiguousarray(cells.normals.T)
         self._speed = np.zeros(m)
         self.outlook, self.allowance = np.inf, SAFETY * self.rtol
+        self.largest_turn = largest_turn(self.rtol)
         self.long_steps = LongSteps()
         self.scratch: dict[int, list[tuple[Scratch, Log]]] = {}
         # What crossings do to others: nothing to a frozen residual.
@@ -353,7 +354,7 @@ class Integrator:
         large = np.inf
         # What neurons are turned by grows with the square of the time, its error faster.
         factor = min(
-            np.sqrt(CORRECTED * self.rtol / found.turned) if found.turned > 0.0 else large,
+            np.sqrt(self.largest_turn / found.turned) if found.turned > 0.0 else large,
             (self.rtol / found.error) ** 0.25 if found.error > 0.0 else large,
             1.0 / np.sqrt(exits) if exits > 0.0 else large,
         )
@@ -405,7 +406,7 @@ class Integrator:
             return
         if not step.shortened and step.effect < self.allowance / CHANGE:
             return
-        used = max(found.error, found.turned / CORRECTED) / self.rtol
+        used = max(found.error / self.rtol, found.turned / self.largest_turn)
         # Errors grow with the fourth power of the time, effects with the second.
         factor = np.sqrt(SAFETY / used) if used > 0.0 else CHANGE
         wanted = step.effect * min(max(factor, 1.0 / CHANGE), CHANGE)
