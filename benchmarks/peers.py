@@ -37,8 +37,7 @@ FACTOR = 100.0
 TOLERANCES = (1e-8, 1e-10, 1e-12)
 #: Methods, the best of each package for systems with kinks (docs/benchmarks-engines.md).
 METHODS = (
-    ("diffrax", "Tsit5"), ("SciPy", "DOP853"), ("SciPy", "LSODA"), ("CVODE", "BDF"),
-    ("CVODE", "Adams"), ("torchdiffeq", "dopri5"),
+    ("diffrax", "Tsit5"), ("SciPy", "DOP853"), ("CVODE", "BDF"), ("torchdiffeq", "dopri5"),
 )  # fmt: skip
 
 
