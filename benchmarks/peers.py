@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -21,12 +22,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from engine_fields import of_torch
 from engine_page import versions
 from engine_solvers import Run, Solver, flowsim_engine, solvers
 from engine_systems import System, two_layer
 
 import flowsim as fs
+from flowsim._cores import available_cores
 from flowsim.engines import Piecewise
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,11 +57,11 @@ class Row:
     note: str
 
 
-def large() -> System:
-    """Return the system."""
+def large(end: float | None = None) -> System:
+    """Return the system, to where flowsim comes to rest unless its `end` is known."""
     data = fs.datasets.linear_teacher(100, 5, noise=0.5, seed=0)
     net = fs.init.balanced(1000, 5, log10_scale=-6, seed=0)
-    end = fs.simulate(net, data).t_end
+    end = fs.simulate(net, data).t_end if end is None else end
     name = "linear teacher n=100 d=5, m=1000, λ=1e-6"
     return two_layer("large", name, data, net, end, kinks=True)
 
@@ -94,6 +97,16 @@ def descent(system: System, budget: float) -> Row:
     return Row("PyTorch gradient descent", step, seconds, float("nan"), done, "steps", note)
 
 
+def job(work: tuple[tuple[str, str] | None, float, np.ndarray, float]) -> Row | None:
+    """Run one solver, or gradient descent, in a process of its own; None if it is not installed."""
+    key, end, truth, budget = work
+    system = large(end)
+    if key is None:
+        return descent(system, budget)
+    solver = next(s for s in solvers() if (s.package, s.method) == key)
+    return timed(solver, system, truth, budget) if solver.installed else None
+
+
 def bench(factor: float) -> dict[str, Any]:
     """Run flowsim, and then all that is installed."""
     system = large()
@@ -110,22 +123,14 @@ def bench(factor: float) -> dict[str, Any]:
         error = system.error(out.theta, truth)
     rows = [Row("flowsim Piecewise", rtol, seconds, error, out.work, out.unit, "")]
     print(rows[0], file=sys.stderr)
-    known = {(s.package, s.method): s for s in solvers()}
-    missing = []
-    for key in METHODS:
-        solver = known[key]
-        if not solver.installed:
-            missing.append(solver.name)
-            continue
-        rows.append(timed(solver, system, truth, factor * seconds))
-        print(rows[-1], file=sys.stderr, flush=True)
-    rows.append(descent(system, factor * seconds))
-    return {
-        "t1": system.t1,
-        "factor": factor,
-        "rows": [asdict(r) for r in rows],
-        "missing": missing,
-    }
+    missing = [s.name for s in solvers() if (s.package, s.method) in METHODS and not s.installed]
+    jobs = [(key, system.t1, truth, factor * seconds) for key in [*METHODS, None]]
+    with multiprocessing.get_context("spawn").Pool(available_cores()) as pool:
+        for row in pool.imap(job, jobs, chunksize=1):
+            print(row, file=sys.stderr, flush=True)
+            rows += [] if row is None else [row]
+    stored = [asdict(row) for row in rows]
+    return {"t1": system.t1, "factor": factor, "rows": stored, "missing": missing}
 
 
 INTRODUCTION = """# A large system on general solvers
@@ -133,7 +138,8 @@ INTRODUCTION = """# A large system on general solvers
 `python benchmarks/peers.py` writes this page: a linear teacher's data with n = 100, d = 5 and noise
 0.5, m = 1000, λ = 1e-6, to t = {t1:.4g}, where flowsim comes to rest. The error is the largest
 one of a neuron, relative to it, against the piecewise engine at rtol 1e-14; {target:g} is asked
-for. Seconds are those of the tolerance shown; a solver has {factor:g} times flowsim's.
+for. Seconds are those of the tolerance shown; a solver has {factor:g} times flowsim's, and one core
+while another runs on the next; flowsim has all of them.
 
 | solver | tolerance | seconds | times flowsim's | error | work | |
 |---|---:|---:|---:|---:|---:|---|
