@@ -93,9 +93,9 @@ class Kernel:
 def find(flow: Integrator, e: Expansion, party: Party, tau: float) -> Feedback:
     """Return what the walkers' crossings have done within `tau`, and turn the walkers by it."""
     J = _moments(party.moments(), tau / e.unit)
-    alone = e.unit * size(flow, J[0])
+    alone, unknown = e.unit * size(flow, J[0]), party.turned_by_kept()
     if alone <= 0.5 * flow.rtol:  # feedback of what decays only makes it less
-        return Feedback(alone, alone)
+        return Feedback(alone, alone + unknown)
     kernel = Kernel(flow, e)
     a = kernel(J[3])
     b = kernel(J[2] - a)
@@ -107,7 +107,7 @@ def find(flow: Integrator, e: Expansion, party: Party, tau: float) -> Feedback:
     turned = crossings.turn(np.array([whole, integral, e.residual(tau)]))
     turned = max(turned, float(np.linalg.norm(F0, axis=1).max(initial=0.0)))
     error = _error(flow, e, party, tau / e.unit, J, (a, b, c)) + crossings.error(whole)
-    return Feedback(turned, error, F0, F1)
+    return Feedback(turned, error + unknown, F0, F1)
 
 
 def turn_others(

@@ -180,10 +180,8 @@ class Integrator:
 
     def plan(self, e: Expansion, limit: float) -> Step:
         """Return the step that `e` allows, at most `limit` long: its neurons have been moved."""
-        if (
-            not (self.every_event or self.frozen)
-            and (step := self._in_closed_form(e, limit)) is not None
-        ):
+        step = self._in_closed_form(e, limit)
+        if step is not None:
             return step
         if self.long_steps.worth(self, e, limit):
             e = self.long_steps.expand(self, e, limit)

@@ -109,6 +109,7 @@ def _walk_one(  # pragma: no cover - compiled
     z, new, near, fresh = walkers.z[k], work.new, work.near, walkers.fresh[k]
     count, on = _enter(plan, code, work)
     known = not walkers.begun[k]
+    written = 0
     drift, x, mean, order, p = 0.0, 0.0, np.inf, work.a.shape[0] - 1, work.a.shape[0]
     near.radius[0] = -1.0
     if known:
@@ -199,11 +200,9 @@ def _walk_one(  # pragma: no cover - compiled
                 return drift
             if summed:
                 mass = z[0] ** 2 * 2.0 ** max(2 * walkers.exponent[k], -2000)
-                after = steepness(x, where, rank, plan, work)
                 for i in range(written, out.count[0]):
                     if out.rows[i, 2] == where:
-                        out.steep[i, 0] = mass
-                        out.steep[i, 1], out.steep[i, 2] = before, after
+                        out.steep[i, 0], out.steep[i, 1] = mass, before
         if walkers.fate[k] == DEAD:
             break
         if what == SLIDE and not alone:  # it has come onto others at the same time
@@ -211,6 +210,11 @@ def _walk_one(  # pragma: no cover - compiled
             return drift
         count = list_slides(code, work) if what == SLIDE or count > 0 or code[where] == 0 else 0
         rank = span_slides(plan, count, work)
+        if summed and what == MARGIN:  # the choice has used the basis of the slides
+            after = steepness(x, where, rank, plan, work)
+            for i in range(written, out.count[0]):
+                if out.rows[i, 2] == where:
+                    out.steep[i, 2] = after
         if count > 0:
             onto_slides(rank, work.choice.basis, z[1:])
             update_margins(z[1:], near)

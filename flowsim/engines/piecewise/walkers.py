@@ -83,7 +83,7 @@ class Party:
         )
         self.cut: float | None = None
         self.drift = 0.0
-        self.kept = np.zeros(0, np.int64)
+        self._kept = np.zeros(0, np.int64)
         self._drained: list[tuple[np.ndarray, ...]] = []
         if before is not None:
             self._keep(before)
@@ -103,8 +103,7 @@ class Party:
         kept = rows[own].copy()
         kept[:, 0] = np.searchsorted(self.neurons, before.neurons[kept[:, 0]])
         self._drained.append((kept, x[own], steep[own]))
-        # What it has added until then is not known: as if it had ridden along.
-        self.kept = new
+        self._kept = self.neurons[new]
 
     def walk(self, end: float) -> None:
         """Walk all neurons to `end` (in units), choosing cells where the kernel asks."""
@@ -150,6 +149,12 @@ class Party:
         short = cut & (w.x < end)
         if np.any(short):
             self.cut = float(w.x[short].min()) * e.unit
+
+    def turned_by_kept(self) -> float:
+        """Return a bound on what kept neurons turn others by: what they have added is not known."""
+        step = self.step
+        for_so_long = (self.end - step.x[self._kept]) * step.e.unit
+        return 0.5 * float(step.kinks[self._kept] @ for_so_long**2)
 
     def take_scratch(self) -> tuple[walk_arrays.Scratch, walk_arrays.Log]:
         """Return working memory and a log, of this step's order."""
