@@ -1,8 +1,8 @@
 """One step of the event-driven Taylor integrator: expand, choose its length, move, switch.
 
 The residual is the only coupling between neurons. A step takes it as a polynomial, on which
-every neuron walks through its own cells; the step is as long as what the crossings do to the
-residual turns no neuron by more than the tolerance (DESIGN: two levels).
+every neuron walks through its own cells; what the crossings do to the others is added at its end,
+and the step is as long as that is known to the tolerance (docs/engine.md, two levels).
 """
 
 from __future__ import annotations
