@@ -73,7 +73,7 @@ def solution_of_cells(
         message=message(status, settings, final),
         events=_events(record, history, settings, cells),
         history=history,
-        states=_states(store.ended(record.step, flow), flow.state, cells),
+        states=_states(store.ended(record.step, flow), flow.whole(), cells),
         alignment=_alignment(record, settings, ends, cells),
         final=final,
         audit=_audit(net, data, flow, record, history, final, settings),
@@ -115,7 +115,7 @@ def _work(flow: Flow) -> dict[str, Any]:
 
 
 def _final(net: TwoLayerReLU, data: Dataset, flow: Flow, record: Record, history: History) -> Final:
-    cells, state = flow.cells, flow.state
+    cells, state = flow.cells, flow.whole()
     frozen = flow.frozen
     nan = float("nan")
     if record.status == "non_finite":
@@ -146,7 +146,7 @@ def _final(net: TwoLayerReLU, data: Dataset, flow: Flow, record: Record, history
 def _exact_limit(data: Dataset, flow: Flow, verdict: Verdict) -> str:
     if not np.isfinite(verdict.limit_loss):
         return ""
-    state = flow.state
+    state = flow.whole()
     view = snapshot(flow, flow.residual())
     counted = (state.fate == ALIVE) & ~view.vanished(view.fields(view.r))
     exact = exact_limit_loss(data, flow.cells, state.code[counted])
@@ -198,7 +198,7 @@ def _audit(
     history: History, final: Final, settings: dict[str, Any],
 ) -> dict[str, float]:  # fmt: skip
     """Measure what every exact run satisfies; all figures are relative and should be tiny."""
-    audit = {"invariant_drift": _invariant_drift(flow.state), "correction": flow.drift}
+    audit = {"invariant_drift": _invariant_drift(flow.whole()), "correction": flow.drift}
     if settings["residual"] == "full":
         rises = np.diff(history.loss)
         audit["loss_increase"] = float(rises.max(initial=0.0) / max(history.loss[0], 1e-300))

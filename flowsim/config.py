@@ -118,6 +118,8 @@ class RunOptions:
     """What integrates (default: piecewise for relu, else diffrax): see docs/engines.md."""
     solver: OptionalText = None
     """Solver of diffrax (auto, Dopri8, Tsit5, Kvaerno5, ...) or of scipy (DOP853, Radau, ...)."""
+    coalesce: OptionalFloat = None
+    """Angle within which neurons go on as one, of piecewise; 0 for none (default: rounding)."""
     t1: OptionalFloat = None
     """Time to stop at (default: when the flow is stationary)."""
     rtol: OptionalFloat = None

@@ -143,16 +143,10 @@ def build_engine(options: RunOptions) -> Any:
     """
     from flowsim import engines
 
-    if options.engine is None:
-        if options.solver is not None:
-            raise ValueError(
-                "Option --solver must be given with --engine diffrax or scipy, but there is none."
-            )
-        return None
-    if options.engine == "piecewise":
-        if options.solver is not None:
-            raise ValueError("Option --solver must not be given with --engine piecewise.")
-        return engines.Piecewise()
+    if options.engine in (None, "piecewise"):
+        return _piecewise(options)
+    if options.coalesce is not None:
+        raise ValueError("Option --coalesce must be given with --engine piecewise only.")
     kind = engines.Diffrax if options.engine == "diffrax" else engines.Scipy
     if options.solver is None:
         return kind()
@@ -163,6 +157,21 @@ def build_engine(options: RunOptions) -> Any:
         raise ValueError(
             text.replace("must be", f"with --engine {options.engine} must be")
         ) from None
+
+
+def _piecewise(options: RunOptions) -> Any:
+    """Return the default engine with its options, or None without any."""
+    from flowsim.engines import Piecewise
+
+    if options.solver is not None and options.engine is None:
+        raise ValueError(
+            "Option --solver must be given with --engine diffrax or scipy, but there is none."
+        )
+    if options.solver is not None:
+        raise ValueError("Option --solver must not be given with --engine piecewise.")
+    if options.coalesce is not None:
+        return Piecewise(coalesce=options.coalesce)
+    return None if options.engine is None else Piecewise()
 
 
 def check_together(config: RunConfig) -> None:
@@ -178,12 +187,14 @@ def check_together(config: RunConfig) -> None:
             "Option --engine must be diffrax or scipy with --activation "
             f"{config.init.activation}, but is piecewise."
         )
+    if config.run.coalesce is not None and config.init.activation != "relu":
+        raise ValueError("Option --coalesce must be given with --activation relu only.")
 
 
 def simulate_arguments(options: RunOptions) -> dict[str, Any]:
     """Return the keyword arguments of `flowsim.simulate` that were given."""
     given = {item.name: getattr(options, item.name) for item in fields(options)}
-    own = ("output", "engine", "solver", "checkpoint")
+    own = ("output", "engine", "solver", "coalesce", "checkpoint")
     arguments = {key: value for key, value in given.items() if key not in own and value is not None}
     return {**arguments, "engine": build_engine(options)}
 

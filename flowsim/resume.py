@@ -72,7 +72,10 @@ def resume(
         "stationary_rtol": stationary_rtol,
     }  # fmt: skip
     settings = _settings(solution, {name: x for name, x in limits.items() if x is not None})
-    engine = Piecewise(every_event=bool(solution.settings.get("every_event", False)))
+    engine = Piecewise(
+        every_event=bool(solution.settings.get("every_event", False)),
+        coalesce=float(solution.settings.get("coalesce", 0.0)),
+    )
     going = prepare(
         solution.initial, solution.data, engine, settings, events, progress, saving, solution
     )

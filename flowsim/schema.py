@@ -23,7 +23,7 @@ from flowsim.schema_types import Attribute, Group, Variable
 from flowsim.solution import Alignment, Final, History, ModelStates, Restart, Solution, States
 
 #: Raised by one whenever a reader of the previous layout would misread a file.
-FORMAT = 3
+FORMAT = 4
 
 
 class Spec(NamedTuple):
@@ -76,8 +76,15 @@ STATES = {
 RESTART = {
     "neuron": Spec(("chosen",), "neuron on a hyperplane whose side has been chosen already", None),
     "hyperplane": Spec(("chosen",), "that hyperplane", None),
-    "slot": Spec(("neuron",), "place of the neuron's cell in sums over cells, -1 for none", None),
+    "slot": Spec(("row",), "place of the neuron's cell in sums over cells, -1 for none", None),
     "free": Spec(("free_slot",), "places of cells to come, the next one last", None),
+    "leader": Spec(("part",), "row that the neuron is a part of, if several go on as one", None),
+    "share": Spec(("part",), "mantissa of the neuron over that row"),
+    "share_exponent": Spec(("part",), "binary exponent of the neuron over that row", None),
+    "leaders": Spec(("leader", "parameter"), "(a, w) of the rows over 2**leader_exponent"),
+    "leader_exponent": Spec(("leader",), "binary exponent of the row (scaled)", None),
+    "leader_gap": Spec(("leader",), "mantissa of the row's a^2 - |w|^2"),
+    "leader_gap_exponent": Spec(("leader",), "exponent of the row's a^2 - |w|^2", None),
 }
 MODEL_STATES = {
     "step": STATES["step"],
@@ -118,7 +125,13 @@ FINAL = {
     "code": Spec(("neuron", "hyperplane"), STATES["code"].long_name, None, STATES["code"].flags),
 }
 #: What files of older formats lack, and what stands for it.
-_ADDED = MappingProxyType({"lowest_curvature": np.nan, "highest_curvature": np.nan})
+_ADDED = MappingProxyType(
+    {
+        "lowest_curvature": np.nan,
+        "highest_curvature": np.nan,
+        **{name: [] for name, spec in RESTART.items() if spec.dims[0] in ("part", "leader")},
+    }
+)
 NETWORK = {
     "a": Spec(("neuron",), "output weights; 0 where they underflow"),
     "W": Spec(("neuron", "input"), "input weights; 0 where they underflow"),

@@ -109,8 +109,16 @@ class Restart:
     ----------
     neuron, hyperplane : (F,) int32
         Neurons that lie on hyperplanes where their side has been chosen already.
-    slot : (m,) int32, free : (E,) int32
+    slot : (l,) int32, free : (E,) int32
         Order in which neurons are summed, and in which cells that are new come into it.
+    leader : (m,) int32
+        Of which of the l neurons that go on each one is a part; empty where all go on.
+    share : (m,), share_exponent : (m,) int64
+        Neuron j is ``share[j] * 2**share_exponent[j]`` times its leader.
+    leaders : (l, d+1), leader_exponent : (l,) int64
+        The neurons that go on (scaled by a power of two), as in `States`.
+    leader_gap, leader_gap_exponent : (l,)
+        Their conserved ``a^2 - ||w||^2``.
     memory : dict
         Numbers that the choice of the next steps, and of states to store, depends on.
     """
@@ -119,6 +127,13 @@ class Restart:
     hyperplane: np.ndarray
     slot: np.ndarray
     free: np.ndarray
+    leader: np.ndarray
+    share: np.ndarray
+    share_exponent: np.ndarray
+    leaders: np.ndarray
+    leader_exponent: np.ndarray
+    leader_gap: np.ndarray
+    leader_gap_exponent: np.ndarray
     memory: dict[str, float]
 
 

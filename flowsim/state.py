@@ -66,9 +66,14 @@ class State:
         power <<= 52
         return power.view(np.float64)
 
-    def subset(self, rows: slice) -> State:
+    def subset(self, rows: slice | np.ndarray) -> State:
         """Return an independent state of some of the neurons."""
         return State(**{f.name: getattr(self, f.name)[rows].copy() for f in fields(self)})
+
+    def put(self, rows: np.ndarray, other: State) -> None:
+        """Replace some of the neurons by those of another state."""
+        for f in fields(self):
+            getattr(self, f.name)[rows] = getattr(other, f.name)
 
     def copy(self) -> State:
         """Return an independent copy."""
@@ -103,16 +108,21 @@ class State:
         z[outer, 0] = (self.sign[live] * np.sqrt(np.maximum(ww + const, 0.0)))[outer]
         inner = ~outer & (ww > 0.0)
         z[inner, 1:] *= np.sqrt(np.maximum(aa - const, 0.0)[inner] / ww[inner])[:, None]
-        norm = np.linalg.norm(z, axis=1)
-        _, up = np.frexp(norm)
-        up = np.where((norm >= 0.5) & (norm < 2.0), 0, up)
-        self.z[live] = np.ldexp(z, -up[:, None])
+        self.z[live], up = normalised(z)
         self.exponent[live] += up
         return float(np.max(drift, initial=0.0))
 
     def network(self, like: TwoLayerReLU, cells: Cells) -> TwoLayerReLU:
         """Return the neurons in the user's units, with the slope of `like`."""
         return network_of(self.z, self.exponent - cells.size_exponent, like.negative_slope)
+
+
+def normalised(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows of norm in [1/2, 2), and the exponents (m,) of the powers of two taken out."""
+    norm = np.linalg.norm(z, axis=1)
+    _, up = np.frexp(norm)
+    up = np.where((norm >= 0.5) & (norm < 2.0), 0, up)
+    return np.ldexp(z, -up[:, None]), up
 
 
 def network_of(z: np.ndarray, exponent: np.ndarray, negative_slope: float) -> TwoLayerReLU:

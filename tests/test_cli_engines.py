@@ -67,6 +67,12 @@ def test_another_activation_makes_a_model_that_can_be_plotted_again(
     assert [path.name for path in (folder / "pictures").iterdir()] == ["timeline.png"]
 
 
+def test_the_angle_within_which_neurons_go_on_as_one_is_an_option() -> None:
+    for options in ([], ["--engine", "piecewise"]):
+        assert cli.main([*RUN, "--t1", "1", "--coalesce", "1e-6", *options, "--output", "o"]) == 0
+        assert fs.load("o/run.nc").settings["coalesce"] == 1e-6
+
+
 def test_another_activation_runs_on_diffrax_by_default() -> None:
     assert cli.main([*RUN, "--activation", "tanh", "--t1", "1", "--output", "out"]) == 0
     settings = fs.load("out/run.nc").settings
@@ -95,6 +101,12 @@ def test_a_toml_file_has_these_options_too() -> None:
          "Option --solver must be given with --engine diffrax or scipy, but there is none."),
         ("--engine piecewise --solver DOP853",
          "Option --solver must not be given with --engine piecewise."),
+        ("--coalesce 1e-6 --engine scipy",
+         "Option --coalesce must be given with --engine piecewise only."),
+        ("--coalesce 1e-6 --activation gelu",
+         "Option --coalesce must be given with --activation relu only."),
+        ("--coalesce 1",
+         "Argument `coalesce` must be in [0, 0.01], but is 1.0."),
         ("--engine scipy --solver Tsit5",
          "Option --solver with --engine scipy must be one of Radau, BDF, LSODA, DOP853, RK45, "
          "RK23, but is 'Tsit5'."),

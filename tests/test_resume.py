@@ -19,7 +19,7 @@ from flowsim import cli
 PAIR = fs.datasets.orthogonal_pair()
 TEACHER = fs.datasets.linear_teacher(12, 3, noise=0.5, seed=0)
 #: Slides and a plateau; deaths and many crossings; the end of alignment by growth, sign changes;
-#: a start in closed form; a residual that stays.
+#: a start in closed form; a residual that stays; neurons that go on as one.
 SYSTEMS: dict[str, tuple[fs.TwoLayerReLU, fs.Dataset, dict[str, Any]]] = {
     "slides": (fs.init.balanced(20, 2, 1e-4, seed=0), PAIR, {}),
     "crossings": (fs.init.balanced(12, 3, 1e-3, seed=0), TEACHER, {"stationary_rtol": 1e-8}),
@@ -33,6 +33,11 @@ SYSTEMS: dict[str, tuple[fs.TwoLayerReLU, fs.Dataset, dict[str, Any]]] = {
         fs.init.balanced(6, 2, 1e-2, seed=0),
         fs.datasets.xor(),
         {"t1": 20.0, "residual": "frozen"},
+    ),
+    "coalescing": (
+        fs.init.balanced(30, 3, 1e-6, seed=0),
+        TEACHER,
+        {"t1": 100.0, "engine": fs.engines.Piecewise(coalesce=1e-4)},
     ),
 }
 

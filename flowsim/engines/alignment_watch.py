@@ -53,7 +53,7 @@ class AlignmentWatch:
         # With zero labels there is no alignment, and a frozen residual never leaves y.
         never = flow.frozen and rule.definition == "residual"
         self.waits = bool(np.any(flow.cells.y)) and not never and not ended
-        self._start = _log_sizes(flow.state if start is None else start)
+        self._start = _log_sizes(flow.whole() if start is None else start)
 
     def end_within(self, flow: MovingFlow, e: Stretch, tau: float) -> float | None:
         """Return when in a step of length `tau` the phase ends, if it does."""
@@ -76,8 +76,9 @@ class AlignmentWatch:
 
     def _growth(self, flow: MovingFlow, e: Stretch) -> Callable[[float], float]:
         goal = self.rule.log_growth
-        alive = flow.state.fate == ALIVE
-        present = np.max((_log_sizes(flow.state) - self._start)[alive], initial=-np.inf)
+        state = flow.whole()
+        alive = state.fate == ALIVE
+        present = np.max((_log_sizes(state) - self._start)[alive], initial=-np.inf)
         # A neuron grows at most at the rate |D_j|, which changes little in a step.
         fastest = 2.0 * float(e.rates().max(initial=0.0))
 

@@ -43,6 +43,14 @@ class CellFlow:
         u = groups.coefficients(groups.slot[live]) * (state.z[live, 1:] @ self.cells.X.T)
         return self.cells.y - (state.mass[live] * state.z[live, 0]) @ u
 
+    def whole(self) -> State:
+        """Return the state of all neurons."""
+        return self.state
+
+    def return_to(self, state: State) -> None:
+        """Put all neurons back where they were, as the end of a run."""
+        self.state = state
+
     def moved(self, e: Stretch | Split, tau: float) -> State:
         """Return what the present state will be after `tau` in the step `e`."""
         state = self.state.copy()

@@ -36,6 +36,14 @@ class Flow(Protocol):
         """Return the residual (n,) of the present state, or y where it is frozen."""
         ...
 
+    def whole(self) -> State:
+        """Return the state of all neurons; in `state` some may go on as one."""
+        ...
+
+    def return_to(self, state: State) -> None:
+        """Put all neurons back where they were, as the end of a run."""
+        ...
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -94,7 +102,7 @@ class Record:
 
 def snapshot(flow: Flow, r: np.ndarray) -> Snapshot:
     """Return the present state as the verdict needs it."""
-    s = flow.state
+    s = flow.whole()
     return Snapshot(flow.cells, s.z, s.mass, s.sign, s.balance == 0, s.code, s.fate, r.copy())
 
 
@@ -123,6 +131,7 @@ def return_to_last_state(record: Record, store: StateStore, flow: Flow) -> None:
             "overflow; choose a smaller scale."
         )
     flow.time, flow.tail = last.time, last.tail
-    flow.state = last.state(flow.state.gap, flow.state.gap_exponent, flow.cells)
+    present = flow.whole()
+    flow.return_to(last.state(present.gap, present.gap_exponent, flow.cells))
     record.back_to(last.step)
     record.rows.until(flow.time)

@@ -38,7 +38,7 @@ class Stored:
     @classmethod
     def of(cls, step: int, flow: Flow) -> Stored:
         """Copy the present state of a run."""
-        s = flow.state
+        s = flow.whole()
         return cls(
             step, flow.time, flow.tail, s.z.copy(), s.exponent.copy(), s.sign.astype(np.int8),
             s.code.copy(), s.fate.astype(np.int8),
@@ -95,7 +95,7 @@ class StateStore:
     def offer(self, step: int, flow: Flow) -> None:
         """Keep the state of `step` if its turn has come; thin when the budget is full."""
         new = not self.rows or self._bin_of(step, flow.time) != self._bin_of_row(self.rows[-1])
-        if not new and nbytes_of(flow.state) > SMALL:
+        if not new and nbytes_of(self.rows[-1]) > SMALL:
             return
         self.latest = Stored.of(step, flow)
         if not new:

@@ -35,7 +35,7 @@ class Going:
         """Return a run that begins in `state`."""
         integrator = Integrator(
             cells, state, settings["rtol"], settings["residual"] == "frozen",
-            every_event,
+            every_event, coalesce=settings["coalesce"],
         )  # fmt: skip
         record = Record(rows=EventLog(settings["event_bytes"]))
         store = StateStore(settings["state_bytes"], settings["states"])

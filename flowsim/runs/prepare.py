@@ -118,7 +118,10 @@ def _stepper(engine: Any) -> Callable[[float], Any]:
 def _engine_settings(engine: Any) -> dict[str, Any]:
     """Return how an engine is named in a run's settings."""
     if isinstance(engine, Piecewise):
-        return {"engine": "piecewise", "solver": "taylor", "every_event": int(engine.every_event)}
+        return {
+            "engine": "piecewise", "solver": "taylor", "every_event": int(engine.every_event),
+            "coalesce": float(engine.coalesce),
+        }  # fmt: skip
     name = type(engine).__name__.lower()
     solver = getattr(engine, "solver", getattr(engine, "method", ""))
     return {"engine": name, "solver": solver if isinstance(solver, str) else type(solver).__name__}

@@ -58,7 +58,7 @@ class Checkpoint:
         flow, record = self.integrator, self.record
         self._held = _Held(
             record.step, len(record.rows), record.alignment_time,
-            flow.time, flow.tail, flow.drift, flow.state.copy(), restart_of(flow),
+            flow.time, flow.tail, flow.drift, flow.whole().copy(), restart_of(flow),
         )  # fmt: skip
         if clock.monotonic() - self._saved >= self.seconds:
             self.save()
@@ -78,7 +78,8 @@ class Checkpoint:
     def _return_to(self, held: _Held) -> None:
         """Undo what the interrupted step has done."""
         flow, record, store = self.integrator, self.record, self.store
-        flow.state, flow.time, flow.tail = held.state, held.time, held.tail
+        flow.return_to(held.state)
+        flow.time, flow.tail = held.time, held.tail
         flow.drift = held.drift
         recall(flow, held.restart)
         record.status, record.alignment_time = "", held.alignment_time

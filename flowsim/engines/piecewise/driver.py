@@ -131,7 +131,7 @@ def _note(record: Record, integrator: Integrator, e: Expansion) -> None:
     record.loss.append(0.5 * weight * float(r0 @ r0))
     record.speed.append(speed)
     record.rate.append(float(rates.max(initial=0.0)))
-    record.alive.append(int(np.sum(integrator.state.fate == ALIVE)))
+    record.alive.append(integrator.alive)
     if not integrator.frozen and speed > SMALLEST_SPEED:
         # dL/dt from the residual's own series against -|theta'|^2 from the neurons',
         # beyond what the rounding of D, and of its projection onto slides, explains.

@@ -7,6 +7,7 @@ and the step is as long as that is known to the tolerance (docs/engine.md, two l
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from flowsim.alignment.plan import plan_of
 from flowsim.cells import TOUCH, Cells
 from flowsim.engines.groups import Groups
 from flowsim.engines.piecewise import closed_form, detection, feedback, motion, slides
+from flowsim.engines.piecewise.coalescence import Members, coalesced
 from flowsim.engines.piecewise.expander import Expander, Expansion
 from flowsim.engines.piecewise.feedback import Feedback, largest_turn
 from flowsim.engines.piecewise.long_steps import LongSteps
@@ -22,7 +24,7 @@ from flowsim.engines.piecewise.roots import binomials
 from flowsim.engines.piecewise.walk_arrays import Log, Scratch
 from flowsim.engines.piecewise.walkers import Party
 from flowsim.engines.switching import Cause, Rules, Switching
-from flowsim.events import Event, EventLog, Events
+from flowsim.events import ALIVE, Event, EventLog, Events
 from flowsim.state import State
 
 #: A step in closed form is at least so many Taylor steps long.
@@ -39,6 +41,8 @@ CHANGE = 4.0
 OUTLOOK = 8.0
 #: Attempts at a step; each is shorter, the last ends at the first event.
 ATTEMPTS = 6
+#: Parallel neurons are looked for when so many steps have been taken, twice as many, and so on.
+FIRST_LOOK = 32
 
 NO_FEEDBACK = Feedback()
 
@@ -116,6 +120,17 @@ class Integrator:
         End every step at its first event, found by a Taylor expansion.
     time, tail : float
         The present (scaled) time as an unevaluated sum.
+    coalesce : float
+        Neurons within this angle of each other go on as one; 0 for none.
+
+    Attributes
+    ----------
+    state : State
+        Of what goes on; `whole` is that of all neurons.
+    members : Members, optional
+        Of which neuron in `state` each one is a part, if some have coalesced.
+    taken : int
+        Number of steps.
     """
 
     cells: Cells
@@ -126,20 +141,19 @@ class Integrator:
     time: float = 0.0
     tail: float = 0.0
     drift: float = 0.0
+    coalesce: float = 0.0
+    members: Members | None = None
+    taken: int = 0
     switching: Switching = field(init=False)
 
     def __post_init__(self) -> None:
-        cells, m = self.cells, len(self.state.z)
-        self.expander = Expander(cells, m, self.rtol, self.frozen)
-        self.order, self.X = self.expander.order, self.expander.X
-        self.blocks = self.expander.blocks
+        cells = self.cells
+        self._fit()
         self.table = binomials(self.order)
         self.normals = np.ascontiguousarray(cells.normals.T)
-        self._speed = np.zeros(m)
         self.outlook, self.allowance = np.inf, SAFETY * self.rtol
         self.largest_turn = largest_turn(self.rtol)
         self.long_steps = LongSteps()
-        self.scratch: dict[int, list[tuple[Scratch, Log]]] = {}
         # What crossings do to others: nothing to a frozen residual.
         squares = (0.0 if self.frozen else cells.weight) * cells.norms**2
         self._spread = float(np.sum(squares))
@@ -151,7 +165,16 @@ class Integrator:
         self.largest_singular = float(np.linalg.norm(cells.X, 2))
         # The walk takes q from each thread, and no Gram matrix.
         self.plan_of_walks = plan_of(cells)._replace(gram=np.empty((0, 0)))
-        self.switching = Switching(cells, self.state, self.residual)
+
+    def _fit(self) -> None:
+        """Make room for the neurons of the state, and put them into their cells."""
+        m = len(self.state.z)
+        self.expander = Expander(self.cells, m, self.rtol, self.frozen)
+        self.order, self.X = self.expander.order, self.expander.X
+        self.blocks = self.expander.blocks
+        self._speed = np.zeros(m)
+        self.scratch: dict[int, list[tuple[Scratch, Log]]] = {}
+        self.switching = Switching(self.cells, self.state, self.residual)
 
     @property
     def groups(self) -> Groups:
@@ -160,7 +183,43 @@ class Integrator:
 
     def start(self) -> list[Event]:
         """Select cells of neurons that start on hyperplanes; report ambiguous ones."""
-        return self.switching.start(self.time)
+        rows = self.switching.start(self.time)
+        self.unite()
+        return rows
+
+    # -- neurons that go on as one ------------------------------------------------------
+
+    def unite(self) -> None:
+        """Let neurons that are parallel go on as one."""
+        if self.coalesce == 0.0:
+            return
+        found = coalesced(self.state, self.groups.slot, self.coalesce)
+        if found is not None:
+            self.go_on_as(found[0], found[1].after(self.members))
+
+    def go_on_as(self, state: State, members: Members | None) -> None:
+        """Go on with another number of neurons."""
+        radius = self.expander.radius
+        self.state, self.members = state, members
+        self._fit()
+        self.expander.radius = radius
+
+    def whole(self) -> State:
+        """Return the state of all neurons."""
+        return self._of_all(self.state)
+
+    def _of_all(self, state: State) -> State:
+        return state if self.members is None else self.members.spread(state)
+
+    @property
+    def alive(self) -> int:
+        """How many neurons are alive."""
+        alive = self.state.fate == ALIVE
+        return int(np.sum(alive if self.members is None else self.members.count[alive]))
+
+    def return_to(self, state: State) -> None:
+        """Put all neurons back where they were, as the end of a run."""
+        self.state, self.members = state, None
 
     # -- expansion --------------------------------------------------------------------
 
@@ -359,22 +418,30 @@ class Integrator:
         return float(factor)
 
     def moved(self, step: Step, tau: float) -> State:
-        """Return what the present state will be after the first `tau` of the step."""
+        """Return what the state of all neurons will be after the first `tau` of the step."""
         if step.events is not None:
-            return self._closed(step, tau)[0].copy()
+            return self._of_all(self._closed(step, tau)[0].copy())
         whole = tau == step.tau and step.moved is not None
         found = step.moved if whole else self._moved(step, tau, self._walked(step, tau))
         assert found is not None
         state = found.state.copy()
         if found.party is not None:
             found.party.put_codes_into(state)
-        return state
+        return self._of_all(state)
 
     def take(self, step: Step, log: EventLog, tau: float | None = None) -> None:
         """Take the step, or its first `tau`; note in `log` what has happened on the way."""
-        if step.events is not None:
+        closed = step.events is not None
+        if closed:
             self._take_closed(step, log, step.tau if tau is None else tau)
-            return
+        else:
+            self._take_walked(step, log, tau)
+        self.taken += 1
+        if closed or (self.taken >= FIRST_LOOK and self.taken & (self.taken - 1) == 0):
+            self.unite()
+
+    def _take_walked(self, step: Step, log: EventLog, tau: float | None) -> None:
+        """Take a step in the residual's polynomial."""
         if tau is None or tau == step.tau:
             tau, cause, found = step.tau, step.cause, step.moved
             self._learn(step)
@@ -391,10 +458,14 @@ class Integrator:
         self._forward(tau)
         if party is not None:
             party.put_codes_into(self.state)
-            log.extend(party.events(began, step.e.unit, self.time))
+            self._report(party.events(began, step.e.unit, self.time), log)
             self.switching.place(party.neurons)
         if cause is not None:
-            log.extend(self.switching.switch(cause, self.time))
+            self._report(self.switching.switch(cause, self.time), log)
+
+    def _report(self, events: Events | Iterable[Event], log: EventLog) -> None:
+        """Note events, once for each member of the neurons that they are of."""
+        log.extend(events if self.members is None else self.members.events(events))
 
     def _learn(self, step: Step) -> None:
         """Let the next step's crossings have an effect whose error is about that allowed."""
@@ -427,7 +498,7 @@ class Integrator:
         self.state.adopt(state)
         self.state.code, self.state.fresh = state.code, state.fresh
         self._forward(tau)
-        log.extend(replace(events, t=np.minimum(began + events.t, self.time)))
+        self._report(replace(events, t=np.minimum(began + events.t, self.time)), log)
         self.switching.place(np.arange(len(state.z)))
 
     def _forward(self, tau: float) -> None:

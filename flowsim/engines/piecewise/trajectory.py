@@ -48,7 +48,7 @@ class Trajectory:
         s = float(np.ldexp(t, self.cells.time_exponent))
         integrator, step = self._at(s)
         if not s > integrator.time:
-            return integrator.state
+            return integrator.whole()
         return integrator.moved(step, s - integrator.time - integrator.tail)
 
     def _at(self, s: float) -> tuple[Integrator, Step]:
@@ -60,6 +60,7 @@ class Trajectory:
             current = integrator_at(
                 self.states, row, self.cells, self.settings, every_event=every_event
             )
+            current.unite()
             step = None
         step = step or current.plan(current.expand(), np.inf)
         while s > current.time + step.tau:
