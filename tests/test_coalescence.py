@@ -32,6 +32,7 @@ def multiples(net: fs.TwoLayerReLU, copies: int, seed: int = 0) -> fs.TwoLayerRe
 def rows_at_end(run: fs.Solution) -> int:
     """Return how many neurons have gone on at the end, of those that have moved at all."""
     assert run.restart is not None
+    assert isinstance(run.states, fs.solution.States)
     moving = run.states.fate[0] == ALIVE
     return (
         len(np.unique(run.restart.leader[moving]))

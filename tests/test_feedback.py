@@ -16,14 +16,14 @@ from flowsim.state import State
 
 
 def _flow(
-    seed: int, n: int = 8, d: int = 3, m: int = 6, slope: float = 0.0, **options: bool
+    seed: int, n: int = 8, d: int = 3, m: int = 6, slope: float = 0.0, every_event: bool = False
 ) -> Integrator:
     """Return the flow of large random neurons, all of which matter to each other."""
     rng = np.random.default_rng([3, seed])
     data = fs.Dataset(rng.standard_normal((n, d)), rng.standard_normal(n))
     net = fs.init.balanced(m, d, 0.3, seed=seed, negative_slope=slope)
     cells = Cells.of(data, slope, "half_mean", net(data.X), 1e-12)
-    flow = Integrator(cells, State.of(net, cells), 1e-12, **options)
+    flow = Integrator(cells, State.of(net, cells), 1e-12, every_event=every_event)
     flow.start()
     return flow
 

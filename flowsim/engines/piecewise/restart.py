@@ -47,8 +47,9 @@ def restart_of(integrator: Integrator) -> Restart:
     numbers = {n: x for n, x in vars(integrator.long_steps).items() if isinstance(x, int | float)}
     memory = {_LONG + name: float(x) for name, x in numbers.items()}
     return Restart(
-        neuron.astype(np.int32), hyperplane.astype(np.int32), slot, free, *_united(integrator),
-        {
+        neuron.astype(np.int32), hyperplane.astype(np.int32), slot, free,
+        **_united(integrator),
+        memory={
             "taken": float(integrator.taken),
             "outlook": float(integrator.outlook), "allowance": float(integrator.allowance),
             "radius": float(integrator.expander.radius), **memory,
@@ -56,19 +57,19 @@ def restart_of(integrator: Integrator) -> Restart:
     )  # fmt: skip
 
 
-def _united(integrator: Integrator) -> tuple[np.ndarray, ...]:
+def _united(integrator: Integrator) -> dict[str, np.ndarray]:
     """Return what the state of all neurons does not tell of those that go on as one."""
     members, state = integrator.members, integrator.state
     if members is None:
-        state, leader, share = state.subset(slice(0)), np.zeros(0, np.int32), np.zeros(0)
-        share_exponent = np.zeros(0, np.int64)
+        state, leader, share = state.subset(slice(0)), np.zeros(0, np.int64), np.zeros(0)
+        share_exponent = leader
     else:
-        leader, share = members.leader.astype(np.int32), members.share
-        share_exponent = members.share_exponent
-    return (
-        leader, share, share_exponent, state.z.copy(), state.exponent.copy(), state.gap.copy(),
-        state.gap_exponent.copy(),
-    )  # fmt: skip
+        leader, share, share_exponent = members.leader, members.share, members.share_exponent
+    return {
+        "leader": leader.astype(np.int32), "share": share, "share_exponent": share_exponent,
+        "leaders": state.z.copy(), "leader_exponent": state.exponent.copy(),
+        "leader_gap": state.gap.copy(), "leader_gap_exponent": state.gap_exponent.copy(),
+    }  # fmt: skip
 
 
 def _unite_again(integrator: Integrator, restart: Restart) -> None:
