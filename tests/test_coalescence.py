@@ -11,6 +11,7 @@ from flowsim.cells import Cells
 from flowsim.engines import Piecewise
 from flowsim.engines.piecewise.coalescence import coalesced
 from flowsim.events import ALIVE
+from flowsim.solution import States
 from flowsim.state import State
 
 APART = Piecewise(coalesce=0.0)
@@ -32,7 +33,7 @@ def multiples(net: fs.TwoLayerReLU, copies: int, seed: int = 0) -> fs.TwoLayerRe
 def rows_at_end(run: fs.Solution) -> int:
     """Return how many neurons have gone on at the end, of those that have moved at all."""
     assert run.restart is not None
-    assert isinstance(run.states, fs.solution.States)
+    assert isinstance(run.states, States)
     moving = run.states.fate[0] == ALIVE
     return (
         len(np.unique(run.restart.leader[moving]))
