@@ -179,6 +179,8 @@ def message(status: str, settings: dict[str, Any], final: Final) -> str:
         "stationary": f"The flow has come to rest: {kind} ({final.reason}).",
         "t1": f"The run has reached t1 = {settings['t1']:g}; there the state is {kind} "
         f"({final.reason}). Raise t1 to go on.",
+        "steps": f"The descent has taken its {settings.get('iterations')} steps; there the state "
+        f"is {kind} ({final.reason}).",
         "max_steps": f"The run has used max_steps = {settings['max_steps']} steps before it "
         "came to rest; raise max_steps, set t1, or raise stationary_rtol.",
         "max_seconds": f"The run has used max_seconds = {settings['max_seconds']:g} before it "

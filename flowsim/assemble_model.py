@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -97,10 +98,15 @@ def _final(objective: Objective, record: SmoothRecord) -> Final:
 
 
 def _alignment(objective: Objective, settings: dict[str, Any], record: SmoothRecord) -> Alignment:
-    """Return the end of the phase: general models have no neurons and extremal vectors of it."""
-    nan, d = float("nan"), 0 if objective.data is None else objective.data.d
+    d = 0 if objective.data is None else objective.data.d
+    return replace(no_alignment(settings, d), end_time=float(record.alignment_time))
+
+
+def no_alignment(settings: dict[str, Any], d: int) -> Alignment:
+    """Return a phase that has not ended: general models have no extremal vectors of neurons."""
+    nan = float("nan")
     return Alignment(
-        end_time=float(record.alignment_time),
+        end_time=nan,
         definition=settings["alignment"],
         threshold=settings["alignment_threshold"],
         epsilon=settings["alignment_epsilon"],

@@ -5,22 +5,29 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from flowsim.engines.piecewise.config import Piecewise
 from flowsim.engines.record import Progress
 from flowsim.options import checked
 from flowsim.runs import prepare, run_alone
 from flowsim.runs.saving import CHECKPOINT_SECONDS, Saving
-from flowsim.solution import RunError, Solution
+from flowsim.solution import DescentStates, RunError, Solution
+
+if TYPE_CHECKING:
+    from flowsim.engines.descent.config import Descent
 
 #: The statuses of runs that can go on.
-OPEN = ("running", "t1", "max_steps", "max_seconds", "event")
+OPEN = ("running", "t1", "steps", "max_steps", "max_seconds", "event")
+#: Engines whose runs can go on.
+ENGINES = ("piecewise", "descent")
 
 
 def resume(
     run: Solution | str | os.PathLike[str],
     *,
+    engine: Descent | None = None,
     t1: float | None = None,
     max_steps: int | None = None,
     max_seconds: float | None = None,
@@ -31,7 +38,7 @@ def resume(
     progress: Callable[[Progress], None] | None = None,
     throw: bool = False,
 ) -> Solution:
-    """Go on with a run of a TwoLayerReLU by the piecewise engine.
+    """Go on with a run of a TwoLayerReLU by the piecewise engine, or with a discrete descent.
 
     The result is that of a run that has not been interrupted: its events, history, stored states
     and audit are those of the whole run. A run that was cut short between two steps takes the
@@ -41,7 +48,9 @@ def resume(
     ----------
     run : Solution, or path-like
         A solution or its file, with the status "running" (a checkpoint), "t1", "max_steps",
-        "max_seconds" or "event".
+        "steps", "max_seconds" or "event".
+    engine : Descent, optional
+        Of a descent by an optax optimizer or with a schedule, of which files do not hold the code.
     t1, max_steps, max_seconds, stationary_rtol : optional
         As of `flowsim.simulate`; by default those of the run. All others are the run's. `t1` and
         `max_steps` count from the start of the run, `max_seconds` anew.
@@ -72,12 +81,15 @@ def resume(
         "stationary_rtol": stationary_rtol,
     }  # fmt: skip
     settings = _settings(solution, {name: x for name, x in limits.items() if x is not None})
-    engine = Piecewise(
-        every_event=bool(solution.settings.get("every_event", False)),
-        coalesce=float(solution.settings.get("coalesce", 0.0)),
-    )
     going = prepare(
-        solution.initial, solution.data, engine, settings, events, progress, saving, solution
+        solution.initial,
+        solution.data,
+        _engine(solution, engine, max_steps),
+        settings,
+        events,
+        progress,
+        saving,
+        solution,
     )
     result = run_alone(going)
     if throw and result.failed:
@@ -95,11 +107,28 @@ def _loaded(run: Any) -> Solution:
     return load(run)
 
 
+def _engine(solution: Solution, engine: Descent | None, steps: int | None) -> Any:
+    """Return the engine that goes on."""
+    settings, states = solution.settings, solution.states
+    if not isinstance(states, DescentStates):
+        if engine is not None:
+            raise TypeError("Argument `engine` must be None but for a descent, but is given.")
+        return Piecewise(
+            every_event=bool(settings.get("every_event", False)),
+            coalesce=float(settings.get("coalesce", 0.0)),
+        )
+    from flowsim.engines.descent.config import Descent
+
+    engine = engine or states.engine or Descent.of(settings)
+    return engine if steps is None or engine.steps is None else replace(engine, steps=steps)
+
+
 def _check_open(solution: Solution) -> None:
     engine = solution.settings.get("engine", "piecewise")
-    if engine != "piecewise":
+    if engine not in ENGINES:
         raise ValueError(
-            f"Argument `run` must be a run of the piecewise engine, but is one of {engine}."
+            "Argument `run` must be a run of the engine Piecewise or Descent, but is one of "
+            f"{engine}."
         )
     if solution.status not in OPEN:
         raise ValueError(
@@ -113,10 +142,12 @@ def _settings(solution: Solution, limits: dict[str, Any]) -> dict[str, Any]:
     names = inspect.signature(checked).parameters
     own = {name: x for name, x in solution.settings.items() if name in names}
     settings = checked(**{**own, **limits})
-    for name, reached in (("t1", solution.t_end), ("max_steps", solution.steps)):
-        if settings[name] <= reached:
+    asked = {"max_steps"} & limits.keys() or not isinstance(solution.states, DescentStates)
+    reached = {"t1": solution.t_end, **({"max_steps": solution.steps} if asked else {})}
+    for name, value in reached.items():
+        if settings[name] <= value:
             raise ValueError(
-                f"Argument `{name}` must be more than the run has reached, {reached:g}, but is "
+                f"Argument `{name}` must be more than the run has reached, {value:g}, but is "
                 f"{settings[name]:g}."
             )
     return settings

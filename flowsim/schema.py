@@ -20,7 +20,16 @@ from flowsim.events import EVENT_KINDS, FATES, Events
 from flowsim.network import TwoLayerReLU
 from flowsim.schema_models import SavedModel, model_group, model_of
 from flowsim.schema_types import Attribute, Group, Variable
-from flowsim.solution import Alignment, Final, History, ModelStates, Restart, Solution, States
+from flowsim.solution import (
+    Alignment,
+    DescentStates,
+    Final,
+    History,
+    ModelStates,
+    Restart,
+    Solution,
+    States,
+)
 
 #: Raised by one whenever a reader of the previous layout would misread a file.
 FORMAT = 4
@@ -47,7 +56,7 @@ EVENTS = {
     "after": Spec(("event",), "activation (or sign of a_j) after, -1 off, 0 slide, 1 on", None),
 }
 HISTORY = {
-    "t": Spec(("step",), "time of the accepted step"),
+    "t": Spec(("step",), "time of the accepted step, or of a row"),
     "loss": Spec(("step",), "training loss in the run's normalisation"),
     "speed": Spec(("step",), "squared norm of the velocity of all parameters, -dL/dt"),
     "rate": Spec(("step",), _RATE),
@@ -85,6 +94,15 @@ RESTART = {
     "leader_exponent": Spec(("leader",), "binary exponent of the row (scaled)", None),
     "leader_gap": Spec(("leader",), "mantissa of the row's a^2 - |w|^2"),
     "leader_gap_exponent": Spec(("leader",), "exponent of the row's a^2 - |w|^2", None),
+}
+DESCENT_STATES = {
+    "step": STATES["step"],
+    "iteration": Spec(("state",), "number of steps taken", None),
+    "t": STATES["t"],
+    "t_tail": STATES["t_tail"],
+    "parameters": Spec(("state", "parameter"), "all parameters, in the order of the model's"),
+    "memory": Spec(("state", "number"), "what the optimizer remembers"),
+    "history_iteration": Spec(("row",), "number of steps taken at rows of the history", None),
 }
 MODEL_STATES = {
     "step": STATES["step"],
@@ -179,11 +197,12 @@ def groups_of(solution: Solution) -> dict[str, Group]:
 
 
 def _root(solution: Solution) -> dict[str, Attribute]:
-    relu = isinstance(solution.states, States)
+    relu = isinstance(solution.initial, TwoLayerReLU)
+    flow = "descent" if isinstance(solution.states, DescentStates) else "gradient flow"
     what = "a two-layer ReLU network" if relu else "a model"
     on = "" if solution.data is None else f" on {solution.data.name}"
     root: dict[str, Attribute] = {
-        "title": f"gradient flow of {what}{on}",
+        "title": f"{flow} of {what}{on}",
         "Conventions": "CF-1.11",
         "source": "flowsim",
         "flowsim_format": FORMAT,
@@ -195,8 +214,16 @@ def _root(solution: Solution) -> dict[str, Attribute]:
     return root
 
 
-def _states_of(states: States | ModelStates) -> dict[str, Spec]:
+def _states_of(states: States | ModelStates | DescentStates) -> dict[str, Spec]:
+    if isinstance(states, DescentStates):
+        return DESCENT_STATES
     return STATES if isinstance(states, States) else MODEL_STATES
+
+
+def _states(group: Group, relu: bool) -> States | ModelStates | DescentStates:
+    if "memory" in group.variables:
+        return DescentStates(**_values(group, DESCENT_STATES))
+    return _table(group, States if relu else ModelStates)
 
 
 def _start_group(initial: Any) -> Group:
@@ -241,7 +268,7 @@ def solution_of(groups: dict[str, Group]) -> Solution:
         message=str(root["message"]),
         events=_events(groups["events"]),
         history=_table(groups["history"], History),
-        states=_table(groups["states"], States if relu else ModelStates),
+        states=_states(groups["states"], relu),
         alignment=Alignment(
             **_values(alignment, ALIGNMENT),
             definition=str(alignment.attrs["definition"]),

@@ -10,6 +10,7 @@ import numpy as np
 
 from flowsim.alignment.end import Alignment as Alignment
 from flowsim.events import Events
+from flowsim.network import TwoLayerReLU
 
 if TYPE_CHECKING:
     import os
@@ -22,6 +23,7 @@ STATUSES = {
     "stationary": False,
     "t1": False,
     "event": False,
+    "steps": False,
     "max_steps": True,
     "max_seconds": True,
     "zeno": True,
@@ -158,6 +160,39 @@ class ModelStates:
 
 
 @dataclass(frozen=True, eq=False)
+class DescentStates:
+    """States of a discrete descent, from which it goes on.
+
+    Attributes
+    ----------
+    step : (K,) int64
+        Index into the history.
+    iteration : (K,) int64
+        Number of steps taken.
+    t, t_tail : (K,)
+        The time is the unevaluated sum of both.
+    parameters : (K, P)
+        All parameters in the order of the model's leaves; of a TwoLayerReLU a and W, or directions
+        of w and log-norms.
+    memory : (K, Q)
+        What the optimizer remembers.
+    history_iteration : (S,) int64
+        Number of steps taken at every row of the history.
+    engine : Descent, optional
+        Not in files.
+    """
+
+    step: np.ndarray
+    iteration: np.ndarray
+    t: np.ndarray
+    t_tail: np.ndarray
+    parameters: np.ndarray
+    memory: np.ndarray
+    history_iteration: np.ndarray
+    engine: Any = None
+
+
+@dataclass(frozen=True, eq=False)
 class Final:
     """The end of the run and its verdict.
 
@@ -224,7 +259,7 @@ class Solution:
     message: str
     events: Events
     history: History
-    states: States | ModelStates
+    states: States | ModelStates | DescentStates
     alignment: Alignment
     final: Final
     audit: dict[str, float]
@@ -243,7 +278,9 @@ class Solution:
 
     @property
     def steps(self) -> int:
-        """Number of accepted integration steps."""
+        """Number of accepted integration steps, or of a descent's."""
+        if isinstance(self.states, DescentStates):
+            return int(self.states.history_iteration[-1])
         return len(self.history.t) - 1
 
     @cached_property
@@ -259,6 +296,10 @@ class Solution:
                     "flowsim.load(path, model=...), but it was not."
                 )
             return ModelTrajectory(self.initial, self.data, settings, states)
+        if isinstance(states, DescentStates):
+            from flowsim.engines.descent.trajectory import DescentTrajectory
+
+            return DescentTrajectory(self.data, self.initial, settings, states)
         if settings["engine"] == "piecewise":
             from flowsim.engines.piecewise import Trajectory
 
@@ -318,7 +359,7 @@ class Solution:
         return out.reshape((*times.shape, *shape))
 
     def _residual(self, t: float) -> np.ndarray:
-        if isinstance(self.states, ModelStates):
+        if not isinstance(self.initial, TwoLayerReLU):
             return self.data.y - self._trajectory.outputs(self._time(t)).reshape(self.data.y.shape)
         return self.network(t).residual(self.data)
 

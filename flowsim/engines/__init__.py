@@ -1,6 +1,7 @@
 """Engines: how the flow is integrated. One file or folder an engine.
 
-`Piecewise`, `Diffrax` and `Scipy` are inert descriptions for ``simulate(..., engine=...)``.
+`Piecewise`, `Diffrax` and `Scipy` follow the flow, `Descent` takes discrete steps; all are inert
+descriptions for ``simulate(..., engine=...)``.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ from typing import TYPE_CHECKING
 from flowsim._lazy import attach
 
 if TYPE_CHECKING:
+    from flowsim.engines.descent.config import Descent
     from flowsim.engines.diffrax import Diffrax
     from flowsim.engines.piecewise.config import Piecewise
     from flowsim.engines.scipy import Scipy
 
-__all__ = ["Diffrax", "Piecewise", "Scipy"]
+__all__ = ["Descent", "Diffrax", "Piecewise", "Scipy"]
 
 __getattr__ = attach(
     __name__,
     {
+        "Descent": "flowsim.engines.descent.config",
         "Diffrax": "flowsim.engines.diffrax",
         "Piecewise": "flowsim.engines.piecewise.config",
         "Scipy": "flowsim.engines.scipy",

@@ -38,6 +38,8 @@ def prepare(
         If they do not fit together.
     """
     user = UserEvents(_functions(events))
+    if _descends(engine):
+        return _descent(net, data, engine, settings, user, report, saving, earlier)
     stepper = None if engine is None or isinstance(engine, Piecewise) else _stepper(engine)
     if saving is not None and (stepper is not None or not isinstance(net, TwoLayerReLU)):
         raise ValueError(
@@ -71,6 +73,29 @@ def prepare(
     settings |= _rest(settings)
     assert stepper is not None
     return prepare_model(net, data, settings, stepper, user, report)
+
+
+def _descends(engine: Any) -> bool:
+    """Whether an engine takes discrete steps; none else is asked to load JAX."""
+    from flowsim.engines.descent.config import Descent
+
+    return isinstance(engine, Descent)
+
+
+def _descent(
+    net: Any, data: Any, engine: Any, settings: dict[str, Any], user: UserEvents, report: Any,
+    saving: Saving | None, earlier: Solution | None,
+) -> Run:  # fmt: skip
+    from flowsim.runs.descent import prepare_descent
+
+    if user:
+        raise ValueError(
+            "Argument `events` must be empty with the engine Descent, whose steps are no path that "
+            "functions cross zero on, but is not."
+        )
+    if not isinstance(net, TwoLayerReLU):
+        _check_smooth(net)
+    return prepare_descent(net, data, settings, engine, report, saving, earlier)
 
 
 def _check_smooth(model: Any) -> None:
@@ -110,8 +135,8 @@ def _stepper(engine: Any) -> Callable[[float], Any]:
     if isinstance(engine, Scipy):
         return lambda rtol: ScipyStepper(engine, rtol)
     raise TypeError(
-        "Argument `engine` must be a Piecewise, Diffrax or Scipy of flowsim.engines, but is "
-        f"{engine!r}."
+        "Argument `engine` must be a Piecewise, Diffrax, Scipy or Descent of flowsim.engines, but "
+        f"is {engine!r}."
     )
 
 

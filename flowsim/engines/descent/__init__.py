@@ -1,0 +1,1 @@
+"""Discrete descent: gradient descent, momentum, Adam and any optax optimizer, step by step."""

@@ -1,0 +1,169 @@
+"""Discrete descent as an option of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from flowsim._arguments import one_of, real, whole
+
+#: Optimizers by name, and what they are.
+OPTIMIZERS = {
+    "gd": "gradient descent",
+    "momentum": "heavy ball",
+    "nesterov": "Nesterov's accelerated gradient",
+    "adam": "Adam",
+}
+DTYPES = ("float64", "float32")
+COORDINATES = ("weights", "log_norm")
+
+
+@dataclass(frozen=True)
+class Descent:
+    """Take discrete steps down the loss, instead of following its flow.
+
+        theta_{k+1} = theta_k - eta_k u_k,     u_k = grad L(theta_k) for gradient descent.
+
+    Time is ``t_k = sum_{i<k} eta_i`` in the normalisation of the run's loss, so that gradient
+    descent is the explicit Euler method of the flow. With momentum mu a constant gradient moves
+    the weights by ``eta / (1 - mu)`` a step: that is what time counts then. Adam's time is the sum
+    of its learning rates, which is no time of the gradient flow.
+
+    Parameters
+    ----------
+    optimizer : str or optax.GradientTransformation
+        "gd"; "momentum": ``u_k = grad L + mu u_{k-1}``; "nesterov": ``grad L + mu v_k`` with
+        that v; "adam". Or any transformation of optax, with its learning rate inside.
+    learning_rate : float or callable
+        eta, or a schedule: a function of the step, written with JAX, such as optax's. For a
+        transformation of optax it is what time counts, and its length of a first step along a
+        gradient of ones if it is left out.
+    steps : int, optional
+        Number of steps to take; by default as many as it takes to come to rest or to `t1`, at
+        most `max_steps` of `simulate`.
+    momentum : float
+        mu of "momentum" and "nesterov", in [0, 1).
+    b1, b2, eps : float
+        Of Adam.
+    batch_size : int, optional
+        Samples in a step's gradient: every epoch goes through the data once in an order drawn
+        anew. By default all.
+    seed : int
+        Of these orders.
+    dtype : {"float64", "float32"}
+        What steps are computed in. Losses and verdicts are those of the same weights in float64.
+    coordinates : {"weights", "log_norm"}
+        "log_norm" descends in the direction of ``w_j`` and ``ln ||w_j||``, and takes a_j from the
+        conserved ``a_j^2 - ||w_j||^2`` (for neurons with ``|a_j| < ||w_j||``: in the direction of
+        w_j and a_j). Then nothing changes the sign of a that the flow does not. For two-layer
+        ReLU networks and "gd".
+    patterns : bool
+        Look for changes of activation patterns after every step.
+
+    Notes
+    -----
+    At a kink the derivative of ReLU is 0.
+
+    References
+    ----------
+    Polyak 1964; Nesterov 1983; Kingma & Ba 2015, arXiv:1412.6980.
+    """
+
+    optimizer: Any = "gd"
+    learning_rate: float | Callable[[Any], Any] | None = None
+    steps: int | None = None
+    momentum: float = 0.9
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    batch_size: int | None = None
+    seed: int = 0
+    dtype: str = "float64"
+    coordinates: str = "weights"
+    patterns: bool = True
+
+    def __post_init__(self) -> None:
+        _check_optimizer(self.optimizer, self.learning_rate)
+        if self.steps is not None:
+            whole("steps", self.steps, 0)
+        if self.batch_size is not None:
+            whole("batch_size", self.batch_size, 1)
+        whole("seed", self.seed, 0)
+        for name in ("momentum", "b1", "b2"):
+            value = real(name, getattr(self, name))
+            if not 0.0 <= value < 1.0:
+                raise ValueError(f"Argument `{name}` must be in [0, 1), but is {value}.")
+        if not 0.0 < real("eps", self.eps) < float("inf"):
+            raise ValueError(f"Argument `eps` must be positive and finite, but is {self.eps}.")
+        one_of("dtype", self.dtype, DTYPES)
+        one_of("coordinates", self.coordinates, COORDINATES)
+        if self.coordinates == "log_norm" and (self.optimizer != "gd" or self.batch_size):
+            raise ValueError(
+                'Argument `coordinates` must be "weights" but for plain gradient descent, '
+                'but is "log_norm".'
+            )
+
+    @property
+    def name(self) -> str:
+        """The optimizer's name, "optax" for a transformation."""
+        return self.optimizer if isinstance(self.optimizer, str) else "optax"
+
+    def settings(self) -> dict[str, Any]:
+        """Return what a run's settings say of this engine: plain numbers and words."""
+        rate = self.learning_rate
+        plain = {
+            "engine": "descent",
+            "solver": self.name,
+            "learning_rate": "schedule" if callable(rate) else -1.0 if rate is None else rate,
+            "steps": -1 if self.steps is None else self.steps,
+            "batch_size": -1 if self.batch_size is None else self.batch_size,
+            "patterns": int(self.patterns),
+        }
+        names = ("momentum", "b1", "b2", "eps", "seed", "dtype", "coordinates")
+        return {**plain, **{name: getattr(self, name) for name in names}}
+
+    @classmethod
+    def of(cls, settings: dict[str, Any]) -> Descent:
+        """Return the engine that `settings` tell of.
+
+        Raises
+        ------
+        TypeError
+            If they do not tell all of it.
+        """
+        if settings["solver"] == "optax" or settings["learning_rate"] == "schedule":
+            raise TypeError(
+                "Argument `engine` must be given for a descent by an optax optimizer or with a "
+                "schedule, of which files know no more than that, but is None."
+            )
+        names = ("learning_rate", "momentum", "b1", "b2", "eps", "seed", "dtype", "coordinates")
+        optional = {
+            name: int(settings[name]) for name in ("steps", "batch_size") if settings[name] >= 0
+        }
+        return cls(
+            settings["solver"],
+            patterns=bool(settings["patterns"]),
+            **{name: settings[name] for name in names},
+            **optional,
+        )
+
+
+def _check_optimizer(optimizer: Any, rate: Any) -> None:
+    if isinstance(optimizer, str):
+        one_of("optimizer", optimizer, OPTIMIZERS)
+    elif not (callable(getattr(optimizer, "init", None)) and callable(optimizer.update)):
+        raise TypeError(
+            "Argument `optimizer` must be a name or a transformation of optax, but is of type "
+            f"{type(optimizer).__name__}."
+        )
+    if rate is None and isinstance(optimizer, str):
+        raise TypeError(
+            f"Argument `learning_rate` must be given with the optimizer {optimizer!r}, but is None."
+        )
+    if rate is not None and not callable(rate):
+        value = real("learning_rate", rate)
+        if not 0.0 < value < float("inf"):
+            raise ValueError(
+                f"Argument `learning_rate` must be positive and finite, but is {value}."
+            )

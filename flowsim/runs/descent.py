@@ -1,0 +1,187 @@
+"""Runs of discrete descent, of two-layer ReLU networks and of any other model."""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from flowsim._arguments import system
+from flowsim.alignment.end import EndRule
+from flowsim.alignment.flow import AlignmentFlow, until
+from flowsim.alignment.phase import end_rule
+from flowsim.assemble_descent import solution_of_descent
+from flowsim.cells import Cells
+from flowsim.data import Dataset
+from flowsim.engines.descent.config import Descent
+from flowsim.engines.descent.driver import DescentRecord, Plan, descend
+from flowsim.engines.descent.machine import Machine
+from flowsim.engines.descent.measure import Seen, seen_of_model, seen_of_network, snapshot_of
+from flowsim.engines.descent.problem import Start, network_at, start_of
+from flowsim.engines.descent.trajectory import packed_of
+from flowsim.engines.problem import Driver
+from flowsim.engines.record import Progress
+from flowsim.network import TwoLayerReLU
+from flowsim.runs.run import Run
+from flowsim.runs.saving import Saving
+from flowsim.solution import DescentStates, Solution
+from flowsim.stationarity.classify import at_rest
+
+
+def prepare_descent(
+    net: Any,
+    data: Dataset | None,
+    settings: dict[str, Any],
+    engine: Descent,
+    report: Callable[[Progress], None] | None,
+    saving: Saving | None = None,
+    earlier: Solution | None = None,
+) -> Run:
+    """Return the descent of `net` on `data`; it may go on from where `earlier` has ended."""
+    relu = isinstance(net, TwoLayerReLU)
+    if relu:
+        system(net, data)
+    settings = {**engine.settings(), **settings, "states": settings["states"] or "log"}
+    start = start_of(net, data, settings)
+    _check_batches(engine, start)
+    machine = Machine(start, engine)
+    ends = until(net, data, loss=settings["loss"], record=False) if relu else None
+    plan = _plan(net, data, settings, engine, start)
+    rule = _rule(net, data, settings, ends)
+    record = DescentRecord() if earlier is None else _record(earlier)
+
+    def finish(record: DescentRecord) -> Solution:
+        return solution_of_descent(net, data, settings, engine, machine, record, ends)
+
+    save = None if saving is None else _Saver(saving, finish)
+
+    def go() -> Driver:
+        found = descend(machine, plan, rule, record, report, save)
+        return found
+        yield
+
+    def finish_and_save(record: DescentRecord) -> Solution:
+        solution = finish(record)
+        if saving is not None:
+            solution.save(saving.path)
+        return solution
+
+    return Run(go, None, finish_and_save)
+
+
+def _check_batches(engine: Descent, start: Start) -> None:
+    n = 0 if start.args.X is None else len(start.args.X)
+    if engine.batch_size is not None and engine.batch_size > n:
+        raise ValueError(
+            f"Argument `batch_size` must be at most the number of samples, {n}, but is "
+            f"{engine.batch_size}."
+        )
+
+
+def _plan(net: Any, data: Any, settings: dict[str, Any], engine: Descent, start: Start) -> Plan:
+    steps = settings["max_steps"] if engine.steps is None else engine.steps
+    see, rests = (
+        _of_network(net, data, settings, start)
+        if isinstance(net, TwoLayerReLU)
+        else _of_model(settings, start)
+    )
+    units = net.m if isinstance(net, TwoLayerReLU) else start.objective.n_units  # type: ignore[union-attr]
+    return Plan(
+        steps, engine.steps is not None, settings["t1"], settings["max_seconds"], see, rests,
+        settings["states"], settings["state_bytes"], units,
+    )  # fmt: skip
+
+
+def _of_network(
+    net: TwoLayerReLU, data: Dataset, settings: dict[str, Any], start: Start
+) -> tuple[Callable[[Any], Seen], Callable[[Any, Seen, bool], bool]]:
+    cells = Cells.of(data, net.negative_slope, settings["loss"], net(data.X), settings["rtol"])
+    tolerance, frozen = settings["stationary_rtol"], settings["residual"] == "frozen"
+    scale = float(np.max(np.abs(data.y) * np.linalg.norm(data.X, axis=1), initial=0.0))
+    factor = 2.0 if settings["loss"] == "mean" else 1.0
+
+    def see(params: Any) -> Seen:
+        return seen_of_network(network_at(start, params, net), data, settings)
+
+    def rests(params: Any, seen: Seen, close: bool) -> bool:
+        if frozen or tolerance == 0.0 or not (close or seen.rate <= tolerance * scale * factor):
+            return False
+        return at_rest(snapshot_of(network_at(start, params, net), data, cells), tolerance)
+
+    return see, rests
+
+
+def _of_model(
+    settings: dict[str, Any], start: Start
+) -> tuple[Callable[[Any], Seen], Callable[[Any, Seen, bool], bool]]:
+    largest = [0.0]
+
+    def rests(params: Any, seen: Seen, close: bool) -> bool:
+        largest[0] = max(largest[0], seen.rate)
+        tolerance = settings["stationary_rtol"]
+        return tolerance > 0.0 and seen.rate <= tolerance * largest[0]
+
+    return lambda params: seen_of_model(start, params), rests
+
+
+def _rule(
+    net: Any, data: Any, settings: dict[str, Any], ends: AlignmentFlow | None
+) -> EndRule | None:
+    """Return what ends the alignment phase, in the user's time; None if nothing ever does."""
+    if data is None or not np.any(data.y):
+        return None
+    if settings["residual"] == "frozen" and settings["alignment"] == "residual":
+        return None
+    if ends is not None:
+        cells = Cells.of(data, net.negative_slope, settings["loss"], net(data.X))
+        rule = end_rule(ends, settings, cells)
+        return replace(rule, time=float(np.ldexp(rule.time, -cells.time_exponent)))
+    if settings["alignment"] != "residual":
+        raise ValueError(
+            'Argument `alignment` must be "residual" for the descent of a model that is no '
+            f"TwoLayerReLU, but is {settings['alignment']!r}."
+        )
+    return EndRule("residual", settings["alignment_threshold"], 0.0, 0.0)
+
+
+def _record(earlier: Solution) -> DescentRecord:
+    """Return the record of a run up to its last state."""
+    states, history = earlier.states, earlier.history
+    assert isinstance(states, DescentStates)
+    count, end = int(states.step[-1]) + 1, float(states.t[-1])
+    aligned = float(earlier.alignment.end_time)
+    record = DescentRecord(
+        iteration=states.history_iteration[:count].tolist(),
+        time=history.t[:count].tolist(),
+        seen=[
+            Seen(*map(float, row[:3]), int(row[3]))
+            for row in zip(
+                *(column[:count] for column in (history.loss, history.speed, history.rate)),
+                history.alive[:count],
+                strict=True,
+            )
+        ],
+        states=[(int(row), packed_of(states, i)) for i, row in enumerate(states.step)],
+        alignment_time=aligned if aligned <= end else float("nan"),
+    )
+    late = np.isin(earlier.events.kind, ["plateau", "stationary"])
+    kept = earlier.events.select(~late & (earlier.events.t <= end))
+    record.rows.extend(kept)
+    return record
+
+
+class _Saver:
+    """Save the run every so many seconds."""
+
+    def __init__(self, saving: Saving, finish: Callable[[DescentRecord], Solution]) -> None:
+        self.saving, self.finish = saving, finish
+        self._saved = float("-inf")
+
+    def __call__(self, record: DescentRecord) -> None:
+        if clock.monotonic() - self._saved < self.saving.seconds:
+            return
+        self.finish(record).save(self.saving.path)
+        self._saved = clock.monotonic()
