@@ -13,6 +13,8 @@ from flowsim._version import __version__
 if TYPE_CHECKING:
     from flowsim import alignment, datasets, engines, init, models, plot
     from flowsim.alignment.extremal import ExtremalVector, extremal_vectors
+    from flowsim.comparing.compare import compare
+    from flowsim.comparing.result import Comparison
     from flowsim.data import Dataset
     from flowsim.files import load
     from flowsim.network import TwoLayerReLU
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from flowsim.solution import RunError, Solution
 
 __all__ = [
+    "Comparison",
     "Dataset",
     "ExtremalVector",
     "RunError",
@@ -28,6 +31,7 @@ __all__ = [
     "TwoLayerReLU",
     "__version__",
     "alignment",
+    "compare",
     "datasets",
     "engines",
     "extremal_vectors",
@@ -43,11 +47,13 @@ __all__ = [
 __getattr__ = attach(
     __name__,
     {
+        "Comparison": "flowsim.comparing.result",
         "Dataset": "flowsim.data",
         "ExtremalVector": "flowsim.alignment.extremal",
         "RunError": "flowsim.solution",
         "Solution": "flowsim.solution",
         "TwoLayerReLU": "flowsim.network",
+        "compare": "flowsim.comparing.compare",
         "extremal_vectors": "flowsim.alignment.extremal",
         "load": "flowsim.files",
         "resume": "flowsim.resume",

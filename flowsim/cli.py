@@ -1,4 +1,5 @@
-"""The command line: ``flowsim run``, ``resume``, ``plot``, ``extremal`` and ``align``.
+"""The command line: ``flowsim run``, ``resume``, ``plot``, ``extremal``, ``align`` and
+``compare``.
 
 Everything heavy is imported when it is needed, so that ``flowsim --help`` is instant.
 """
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 #: Exit codes: the run stopped for a reason that is a failure; the input is wrong; Ctrl-C.
 FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
-COMMANDS = ("run", "resume", "plot", "extremal", "align")
+COMMANDS = ("run", "resume", "plot", "extremal", "align", "compare")
 _PICTURES = ("timeline", "directions", "function")
 
 
@@ -74,6 +75,7 @@ def _dispatch(arguments: list[str]) -> int:
         )
     from flowsim.config import PlotConfig, ResumeConfig, RunConfig
     from flowsim.config_alignment import AlignConfig, ExtremalConfig
+    from flowsim.config_compare import CompareConfig
 
     kinds = {
         "run": RunConfig,
@@ -81,6 +83,7 @@ def _dispatch(arguments: list[str]) -> int:
         "plot": PlotConfig,
         "extremal": ExtremalConfig,
         "align": AlignConfig,
+        "compare": CompareConfig,
     }
     config = parse_command(kinds, arguments or ["--help"])
     if config is None:
@@ -93,13 +96,14 @@ def _dispatch(arguments: list[str]) -> int:
     if isinstance(config, RunConfig):
         return run(config)
     from flowsim.commands import alignment
+    from flowsim.commands.compare import compare
 
-    done = (
-        alignment.extremal(config)
-        if isinstance(config, ExtremalConfig)
-        else alignment.align(config)
-    )
-    return 0 if done else FAILED
+    commands = {
+        ExtremalConfig: alignment.extremal,
+        AlignConfig: alignment.align,
+        CompareConfig: compare,
+    }
+    return 0 if commands[type(config)](config) else FAILED
 
 
 def run(config: RunConfig) -> int:

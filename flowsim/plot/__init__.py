@@ -8,6 +8,7 @@ from flowsim.network import TwoLayerReLU
 from flowsim.plot.alignment import alignment, alignment_figure
 from flowsim.plot.animate import animate
 from flowsim.plot.approach import approach
+from flowsim.plot.comparison import comparison
 from flowsim.plot.directions import directions
 from flowsim.plot.function import drawable, function
 from flowsim.plot.timeline import timeline
@@ -20,6 +21,7 @@ __all__ = [
     "alignment_figure",
     "animate",
     "approach",
+    "comparison",
     "directions",
     "function",
     "possible",

@@ -1,0 +1,48 @@
+"""Distances of two networks, or models, of one architecture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from flowsim.network import TwoLayerReLU
+
+
+def vector_of(model: Any) -> np.ndarray:
+    """Return all parameters of a model (P,), of a TwoLayerReLU row by row (a_j, w_j)."""
+    if isinstance(model, TwoLayerReLU):
+        return np.column_stack([model.a, model.W]).ravel()
+    import jax
+
+    tree = model[1] if isinstance(model, tuple) else model
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+    kept = [x.astype(np.float64).ravel() for x in leaves if np.issubdtype(x.dtype, np.floating)]
+    return np.concatenate(kept)
+
+
+def apart(one: Any, other: Any, *, permute: bool = False) -> float:
+    """Return ``|theta - theta'| / |theta'|``.
+
+    Parameters
+    ----------
+    one, other : TwoLayerReLU or models
+    permute : bool
+        Of the orders of neurons take the one in which they are closest.
+    """
+    a, b = vector_of(one), vector_of(other)
+    if permute and isinstance(one, TwoLayerReLU):
+        from scipy.optimize import linear_sum_assignment
+        from scipy.spatial.distance import cdist
+
+        a, b = a.reshape(one.m, -1), b.reshape(one.m, -1)
+        rows, columns = linear_sum_assignment(cdist(a, b, "sqeuclidean"))
+        a, b = a[rows].ravel(), b[columns].ravel()
+    size = float(np.linalg.norm(b))
+    return float(np.linalg.norm(a - b)) / size if size > 0.0 else float("nan")
+
+
+def gaps(net: TwoLayerReLU) -> np.ndarray:
+    """Return ``(a_j^2 - |w_j|^2) / (a_j^2 + |w_j|^2)`` (m,), which no scale underflows."""
+    u = net.direction
+    return u[:, 0] ** 2 - np.sum(u[:, 1:] ** 2, axis=1)

@@ -1,0 +1,176 @@
+"""What a comparison of the flow with descents has found."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flowsim.engines.descent.config import Descent
+from flowsim.solution import Solution
+
+if TYPE_CHECKING:
+    import xarray
+
+
+@dataclass(frozen=True, eq=False)
+class Descended:
+    """A descent beside the flow.
+
+    Attributes
+    ----------
+    run : Solution
+    engine : Descent
+    t : (T,)
+        Times of steps at which both are compared; none for Adam, whose time is not the flow's.
+    loss, flow_loss : (T,)
+    distance : (T,)
+        ``|theta - theta_flow| / |theta_flow|``.
+    output_distance : (T,)
+        ``|h - h_flow| / |y|`` at the data; nan without data.
+    pattern_distance : (T,)
+        Part of the activation codes that differ, but for slides of the flow; nan for models.
+    flips : (T,)
+        Part of the neurons whose a has another sign than in the flow.
+    gap_drift : (T,)
+        ``max_j |change of a_j^2 - |w_j|^2| / (a_j^2 + |w_j|^2)``: zero in the flow. A step of
+        gradient descent changes it by ``eta^2 ((w.D)^2 - a^2 |D|^2)``.
+    sharpness_t, sharpness : (S,)
+        The largest eigenvalue of the Hessian of the loss.
+    departure : float
+        When `distance` first passes the threshold; infinite if it does not.
+    event_difference : (M,)
+        Times of pattern changes minus those in the flow, of those that both have.
+    events_matched : float
+        Part of the flow's pattern changes that the descent has too.
+    modified_t, modified_distance, modified_loss : (U,)
+        The descent's distance from the modified flow, and the loss of that.
+    modified_status : str
+        Why the modified flow has ended; empty if there is none.
+    """
+
+    run: Solution
+    engine: Descent
+    t: np.ndarray
+    loss: np.ndarray
+    flow_loss: np.ndarray
+    distance: np.ndarray
+    output_distance: np.ndarray
+    pattern_distance: np.ndarray
+    flips: np.ndarray
+    gap_drift: np.ndarray
+    sharpness_t: np.ndarray
+    sharpness: np.ndarray
+    departure: float
+    event_difference: np.ndarray
+    events_matched: float
+    modified_t: np.ndarray
+    modified_distance: np.ndarray
+    modified_loss: np.ndarray
+    modified_status: str
+
+    @property
+    def name(self) -> str:
+        """The optimizer, and its coordinates if they are not the weights."""
+        return "log_norm" if self.engine.coordinates == "log_norm" else self.engine.name
+
+    @property
+    def learning_rate(self) -> float:
+        """The constant learning rate; nan if there is a schedule, or optax's own."""
+        rate = self.engine.learning_rate
+        return float("nan") if rate is None or callable(rate) else float(rate)
+
+    @property
+    def follows(self) -> bool:
+        """Whether its time is that of the flow."""
+        return len(self.t) > 0
+
+    @property
+    def stability(self) -> float:
+        """The sharpness beyond which gradient descent is unstable: 2 over the learning rate.
+
+        ``2 (1 + mu) / eta`` with heavy-ball momentum mu (Cohen et al. 2021, arXiv:2103.00065).
+        """
+        factor = 1.0 + self.engine.momentum if self.engine.name == "momentum" else 1.0
+        return 2.0 * factor / self.learning_rate
+
+    @property
+    def edge(self) -> float:
+        """When the sharpness first exceeds `stability`, of the times at which it is known."""
+        beyond = np.flatnonzero(self.sharpness > self.stability)
+        return float(self.sharpness_t[beyond[0]]) if len(beyond) else float("inf")
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """The flow and descents from one start.
+
+    Attributes
+    ----------
+    flow : Solution
+    descents : tuple of Descended
+    threshold : float
+        Of the departure.
+    """
+
+    flow: Solution
+    descents: tuple[Descended, ...]
+    threshold: float
+
+    def order(self, name: str = "gd") -> float:
+        """Return the fitted power of the learning rate in the largest distance from the flow.
+
+        Of the descents by the optimizer `name` that have not left the flow; nan if they are fewer
+        than two.
+        """
+        kept = [
+            (x.learning_rate, float(np.max(x.distance)))
+            for x in self.descents
+            if x.name == name and x.follows and np.isinf(x.departure) and np.max(x.distance) > 0
+        ]
+        if len(kept) < 2:
+            return float("nan")
+        rates, distances = np.log(np.array(kept)).T
+        return float(np.polyfit(rates, distances, 1)[0])
+
+    def why(self, descent: Descended) -> str:
+        """Return a sentence on when and why a descent has left the flow, or that it has not."""
+        from flowsim.comparing.report import why
+
+        return why(self, descent)
+
+    def table(self) -> str:
+        """Return a table of all descents, with `why` of each."""
+        from flowsim.comparing.report import table
+
+        return table(self)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return all that has been measured, with a dimension for descents and one for times."""
+        from flowsim.comparing.files import to_xarray
+
+        return to_xarray(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write `to_xarray` to a netCDF file, which replaces one of this name at once.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        """
+        from flowsim.comparing.files import save
+
+        save(self, path)
+
+    def plot(self) -> Any:
+        """Return a Matplotlib figure: losses, distances, events and final functions."""
+        from flowsim.plot.comparison import comparison
+
+        return comparison(self)
+
+    def __repr__(self) -> str:
+        names = ", ".join(f"{x.name} {x.learning_rate:g}" for x in self.descents)
+        return f"Comparison({self.flow!r} with {names})"
