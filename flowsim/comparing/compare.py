@@ -118,7 +118,7 @@ def compare(
         )  # fmt: skip
         found.append(_descended(flow, run, engine, end, threshold, permute, points, looks))
         if modified and engine.name == "gd" and engine.coordinates == "weights":
-            found[-1] = _with_modified(found[-1], net, data, loss, end)
+            found[-1] = _with_modified(found[-1], net, data, loss)
     return Comparison(flow, tuple(found), threshold)
 
 
@@ -245,36 +245,21 @@ def _sharpness(run: Solution, t: float) -> float:
         return float("nan")
 
 
-def _with_modified(
-    found: Descended, net: Any, data: Dataset | None, loss: str, end: float
-) -> Descended:
-    """Follow the modified flow, and measure the descent against it where it gets."""
-    rate = found.engine.learning_rate
-    assert isinstance(rate, float)
-    run = modified_flow(net, data, rate, end, loss, seconds=60.0)
-    t = found.t[found.t <= run.t_end]
-    distance, losses = [], []
-    for x in t.tolist():
-        theirs = run.network(x)
-        model = _like(net, theirs)
-        mine = found.run.network(x)
-        distance.append(apart(mine, model))
-        losses.append(_loss_of(model, data, loss))
+def _with_modified(found: Descended, net: Any, data: Dataset | None, loss: str) -> Descended:
+    """Follow the modified flow, and measure the descent against it as far as it gets."""
+    flow = modified_flow(net, data, found.learning_rate, found.t, loss)
+    pairs = list(zip(flow.t.tolist(), flow.models, strict=True))
     return replace(
-        found, modified_t=t, modified_distance=np.array(distance), modified_loss=np.array(losses),
-        modified_status=run.status,
-    )  # fmt: skip
-
-
-def _like(net: Any, parameters: Any) -> Any:
-    """Return parameters of the modified flow as the network that they are of."""
-    if isinstance(net, TwoLayerReLU):
-        return TwoLayerReLU(parameters.a, parameters.W, net.negative_slope)
-    return parameters
+        found,
+        modified_t=flow.t,
+        modified_distance=np.array([apart(found.run.network(t), model) for t, model in pairs]),
+        modified_loss=np.array([_loss_of(model, data, loss) for _, model in pairs]),
+        modified_status=flow.status,
+    )
 
 
 def _loss_of(model: Any, data: Dataset | None, loss: str) -> float:
-    if isinstance(model, TwoLayerReLU):
-        assert data is not None
-        return model.loss(data, loss=loss)
-    return float("nan")
+    if data is None:
+        return float("nan")
+    r = data.y - _outputs(model, data)
+    return (1.0 if loss == "mean" else 0.5) * float(np.sum(r * r)) / data.n

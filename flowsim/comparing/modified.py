@@ -3,44 +3,80 @@
     theta' = -grad L - (eta/4) grad |grad L|^2 = -grad (L + (eta/4) |grad L|^2)
 
 (Barrett & Dherin 2021, arXiv:2009.11162; Hairer, Lubich & Wanner, Geometric Numerical Integration,
-chapter IX). With ReLU it holds inside activation cells: the new term jumps from one to the next.
+chapter IX). With ReLU it holds inside activation cells: ``|grad L|^2`` jumps from one to the next,
+and where in a step a neuron crosses is an error of the order of eta again.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.integrate import DOP853
 
+from flowsim._jax import x64
 from flowsim.data import Dataset
-from flowsim.engines.scipy import Scipy
+from flowsim.engines._vectors import Layout
 from flowsim.models.objective import Objective
 from flowsim.network import TwoLayerReLU
-from flowsim.simulate import simulate
-from flowsim.solution import Solution
 
-#: Tolerance and steps of its integration.
-RTOL, STEPS = 1e-9, 20_000
+#: Tolerance of its integration, relative to every parameter's size at the start, and evaluations
+#: after which it is given up: slides, which it has not, cost any number.
+RTOL, EVALUATIONS = 1e-9, 200_000
+
+
+class ModifiedFlow(NamedTuple):
+    """The modified flow at some times, as far as it has come.
+
+    Attributes
+    ----------
+    t : (T,)
+    models : list of T models
+    status : str
+        "t1", or "max_steps" where it has been given up.
+    """
+
+    t: np.ndarray
+    models: list[Any]
+    status: str
 
 
 def modified_flow(
-    net: Any, data: Dataset | None, rate: float, t1: float, loss: str, seconds: float
-) -> Solution:
-    """Return the run of the modified flow for the learning rate `rate`."""
+    net: Any, data: Dataset | None, rate: float, t: np.ndarray, loss: str
+) -> ModifiedFlow:
+    """Return the modified flow of the learning rate `rate` at ascending times `t`."""
     objective = Objective.of(smooth(net), data, loss=loss)
-    functional, args = objective.functional, jax.tree.map(jnp.asarray, objective.args)
+    with x64():
+        layout = Layout.of(objective.parameters)
+        start = layout.flatten(objective.parameters, np)
+        args = jax.tree.map(jnp.asarray, objective.args)
 
-    def changed(parameters: Any) -> Any:
-        value, slope = jax.value_and_grad(functional.loss)(parameters, args)
-        return value + rate / 4 * sum(jnp.sum(x**2) for x in jax.tree.leaves(slope))
+        def field(_: float, y: np.ndarray) -> np.ndarray:
+            return np.asarray(_velocity(objective.functional, layout, y, args, rate))
 
-    parameters = jax.tree.map(np.array, objective.parameters)
-    return simulate(
-        (changed, parameters), engine=Scipy("DOP853"), t1=t1, rtol=RTOL, max_steps=STEPS,
-        stationary_rtol=0.0, max_seconds=seconds, state_bytes=2**30,
-    )  # fmt: skip
+        size = np.abs(start) + 1e-3 * np.sqrt(np.mean(start**2))
+        solver = DOP853(field, 0.0, start, float(t[-1]) if len(t) else 0.0, rtol=RTOL,
+                        atol=RTOL * size)  # fmt: skip
+        states = [start for x in t if x <= 0.0]
+        while len(states) < len(t) and solver.status == "running" and solver.nfev < EVALUATIONS:
+            solver.step()
+            dense = solver.dense_output()
+            states += [dense(x) for x in t[len(states) :] if x <= solver.t]
+    models = [_like(net, objective.model(layout.unflatten(y))) for y in states]
+    return ModifiedFlow(t[: len(states)], models, "t1" if len(states) == len(t) else "max_steps")
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _velocity(functional: Any, layout: Layout, theta: Any, args: Any, rate: Any) -> Any:
+    def changed(theta: Any) -> Any:
+        loss = lambda v: functional.loss(layout.unflatten(v), args)  # noqa: E731
+        value, slope = jax.value_and_grad(loss)(theta)
+        return value + rate / 4 * jnp.sum(slope**2)
+
+    return -jax.grad(changed)(theta)
 
 
 def smooth(net: Any) -> Any:
@@ -50,3 +86,10 @@ def smooth(net: Any) -> Any:
     from flowsim.models import TwoLayer
 
     return TwoLayer.of(net)
+
+
+def _like(net: Any, model: Any) -> Any:
+    """Return a model of the modified flow as the network that it is of."""
+    if isinstance(net, TwoLayerReLU):
+        return TwoLayerReLU(model.a, model.W, net.negative_slope)
+    return model

@@ -111,6 +111,10 @@ def _distances(ax: Axes, found: Comparison, looks: list[dict[str, Any]]) -> None
     ax.axhline(found.threshold, color=style.GREY, linewidth=0.8, linestyle=":")
     _time(ax, found)
     ax.set_yscale("log")
+    seen = np.concatenate([x.distance for x in found.descents] or [np.zeros(0)])
+    seen = seen[np.isfinite(seen) & (seen > 0.0)]
+    if len(seen):
+        ax.set_ylim(max(1e-2 * float(np.min(seen)), 1e-16), 2.0 * float(np.max(seen)))
     ax.set_ylabel("distance |θ − θ_flow| / |θ_flow|")
     ax.set_title("thin: from the modified flow", loc="right", fontsize=8, color=style.GREY)
 

@@ -36,7 +36,9 @@ def seen_of_model(start: Start, params: Any) -> Seen:
     speed, size = (
         sum(float(np.sum(np.square(x))) for x in jax.tree.leaves(t)) for t in (gradient, params)
     )
-    rate = np.sqrt(speed / size) if size > 0.0 else 0.0
+    if size == 0.0:  # compared with what the start is, 1 if that is zero too
+        size = start.objective.initial_scale**2 * sum(np.size(x) for x in jax.tree.leaves(params))
+    rate = np.sqrt(speed / size)
     return Seen(float(loss), speed, float(rate), -1)
 
 
