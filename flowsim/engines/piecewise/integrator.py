@@ -387,6 +387,8 @@ class Integrator:
         if tau > 0.0:  # where nothing has cut the step, nothing may be ahead
             self.outlook = OUTLOOK * tau if tau < min(step.e.step, self.outlook) else np.inf
         self.long_steps.note(step.e.step, tau)
+        # A party knows its step: together they would stay until garbage is collected.
+        step.walked = step.moved = None
         began = self.time
         self._forward(tau)
         if party is not None:
