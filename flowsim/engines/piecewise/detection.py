@@ -211,13 +211,13 @@ def kink(q, x, g, own_a, own_w, jumps, spread, planes, mass, normals):  # pragma
 
 @compiled
 def scan(  # pragma: no cover - compiled
-    h, unit, normals, code, active, start, members, u0, u1, z, mass, first, A, W, balance, sign,
+    h, near_h, unit, normals, code, active, start, members, u0, u1, z, mass, first, A, W, balance, sign,
     touch, table, spread, planes, jumps, x, what, where, kinks,
 ):  # fmt: skip
-    """Find the first event within `h` (in units) of members u0 to u1.
+    """Find the first event within `h` (in units) of members u0 to u1, if it is before `near_h`.
 
-    Writes x (m,), infinite if there is none, `what`, the hyperplane `where`, and `kinks`, see
-    `kink`.
+    Some of the later ones are found, too. Writes of who has one x (m,), `what`, the hyperplane
+    `where`, and `kinks`, see `kink`; those of others stay as they are.
     """
     d, hyperplanes = normals.shape
     p = A.shape[1]
@@ -234,7 +234,7 @@ def scan(  # pragma: no cover - compiled
         count = hyperplanes
         if wide:
             j0 = members[own0]
-            stops = bound(h, first[q], first[q + 1], W, size, bounds)
+            stops = bound(near_h, first[q], first[q + 1], W, size, bounds)
             project_all(normals, z[j0, 1:], margin)
             radius = spread_of(own0, own1, members, z)
             moves = 0.5 * bounds[0] + 2.0 * touch
@@ -242,10 +242,9 @@ def scan(  # pragma: no cover - compiled
             if stops > on_way.shape[0] or count > on_way.shape[1]:
                 shape = max(stops, on_way.shape[0]), max(count, on_way.shape[1])
                 on_way = np.empty((shape[0], shape[1], d + 1))
-            stops_on_way(h, stops, first[q], A, W, normals, count, chosen, on_way)
+            stops_on_way(near_h, stops, first[q], A, W, normals, count, chosen, on_way)
         for u in range(own0, own1):
             j = members[u]
-            x[j], what[j], where[j], kinks[j] = np.inf, NOTHING, -1, 0.0
             if wide:
                 if balance[j] >= 0 and stays_away(
                     z[j], code[j], normals, count, chosen, stops, on_way, bounds, touch
