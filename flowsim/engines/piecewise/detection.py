@@ -179,15 +179,13 @@ def own_polynomials(q, u, d, start, first, z, j, A, W, own_a, own_w):  # pragma:
         own_a[:] = A[c0 + u - start[q]]
         own_w[:] = W[c0 + u - start[q]]
         return
-    for o in range(own_a.shape[0]):
-        own_a[o] = 0.0
-        for i in range(d):
-            own_w[o, i] = 0.0
-        for b in range(d + 1):
-            f = z[j, b]
-            own_a[o] += f * A[c0 + b, o]
-            for i in range(d):
-                own_w[o, i] += f * W[c0 + b, o, i]
+    own_a[:], own_w[:] = 0.0, 0.0
+    for b in range(d + 1):  # long loops inside, which use vector registers
+        f, a, w, sums = z[j, b], A[c0 + b], W[c0 + b].reshape(-1), own_w.reshape(-1)
+        for o in range(a.shape[0]):
+            own_a[o] += f * a[o]
+        for o in range(w.shape[0]):
+            sums[o] += f * w[o]
 
 
 @compiled

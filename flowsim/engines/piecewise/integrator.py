@@ -39,7 +39,7 @@ CHANGE = 4.0
 #: A step looks for events within this many times the last one's length.
 OUTLOOK = 8.0
 #: At first it looks only so many times that length ahead.
-NEARER = 2.0
+NEARER = 1.5
 #: Attempts at a step; each is shorter, the last ends at the first event.
 ATTEMPTS = 6
 
