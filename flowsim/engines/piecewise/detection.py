@@ -209,8 +209,8 @@ def kink(q, x, g, own_a, own_w, jumps, spread, planes, mass, normals):  # pragma
 
 @compiled
 def scan(  # pragma: no cover - compiled
-    h, near_h, unit, normals, code, active, start, members, u0, u1, z, mass, first, A, W, balance, sign,
-    touch, table, spread, planes, jumps, x, what, where, kinks,
+    h, near_h, unit, normals, code, active, start, members, u0, u1, z, mass, first, A, W, balance,
+    sign, touch, table, spread, planes, jumps, x, what, where, kinks,
 ):  # fmt: skip
     """Find the first event within `h` (in units) of members u0 to u1, if it is before `near_h`.
 

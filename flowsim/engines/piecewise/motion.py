@@ -12,7 +12,6 @@ from flowsim.engines.piecewise.expansion import compiled
 TILE = 128
 
 
-
 class Tile(NamedTuple):
     """Some neurons on their way, a column each: loops over them use vector registers."""
 
@@ -135,9 +134,7 @@ def ride(  # pragma: no cover - compiled
                 _combine(count, basis, z, tile)
             for c in range(count if projected[g] else 0):
                 project(projector[g], tile.new[1:, c])
-            drift = max(
-                drift, settle(count, tile, z, exponent, balance, gap, gap_exponent, sign)
-            )
+            drift = max(drift, settle(count, tile, z, exponent, balance, gap, gap_exponent, sign))
         q += 1
     return drift
 
