@@ -19,6 +19,7 @@ class Tile(NamedTuple):
     new: np.ndarray  # (d+1, T), where they move to
     old: np.ndarray  # (d+1, T), working memory, and likewise:
     lines: np.ndarray  # (3, T)
+    marks: np.ndarray  # (3, T) bool
 
 
 @compiled
@@ -26,7 +27,7 @@ def tile_of(d, width):  # pragma: no cover - compiled
     """Return an empty tile of so many neurons."""
     return Tile(
         np.empty(width, np.int64), np.empty((d + 1, width)), np.empty((d + 1, width)),
-        np.empty((3, width)),
+        np.empty((3, width)), np.empty((3, width), np.bool_),
     )  # fmt: skip
 
 
@@ -140,12 +141,19 @@ def ride(  # pragma: no cover - compiled
 
 
 @compiled
-def _combine(count, basis, z, tile):  # pragma: no cover - compiled
-    """Move neurons of a tile as the unit vectors move to the rows of `basis`."""
-    who, new, old = tile.who, tile.new, tile.old
+def fetch(count, z, tile):  # pragma: no cover - compiled
+    """Write where neurons of a tile are to its `old`."""
+    who, old = tile.who, tile.old
     for c in range(count):
         for i in range(old.shape[0]):
             old[i, c] = z[who[c], i]
+
+
+@compiled
+def _combine(count, basis, z, tile):  # pragma: no cover - compiled
+    """Move neurons of a tile as the unit vectors move to the rows of `basis`."""
+    new, old = tile.new, tile.old
+    fetch(count, z, tile)
     new[:, :count] = 0.0
     for b in range(old.shape[0]):
         for i in range(old.shape[0]):
