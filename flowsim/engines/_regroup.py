@@ -79,3 +79,17 @@ def list_by_slot(slot, place, members):  # pragma: no cover - compiled
         if slot[j] >= 0:
             members[place[slot[j]]] = j
             place[slot[j]] += 1
+
+
+@njit(cache=True, nogil=True)
+def find_members(neurons, group, start, members, out):  # pragma: no cover - compiled
+    """Write which member of its group each neuron is; those of a group ascend."""
+    for i in range(neurons.shape[0]):
+        low, high = start[group[i]], start[group[i] + 1]
+        while low < high:
+            mid = (low + high) // 2
+            if members[mid] < neurons[i]:
+                low = mid + 1
+            else:
+                high = mid
+        out[i] = low - start[group[i]]

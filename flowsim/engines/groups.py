@@ -6,7 +6,7 @@ import numpy as np
 
 from flowsim._distinct import distinct_rows
 from flowsim.cells import Cells, multiplier_map, projector
-from flowsim.engines._regroup import list_by_slot, regroup
+from flowsim.engines._regroup import find_members, list_by_slot, regroup
 from flowsim.events import ALIVE
 
 
@@ -150,3 +150,10 @@ class Groups:
             list_by_slot(self.slot, place, members)
             self._ordered = active, start, members
         return self._ordered
+
+    def places(self, neurons: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return which of the `ordered` groups each of some living neurons is in, and where."""
+        active, start, members = self.ordered()
+        group, member = np.searchsorted(active, self.slot[neurons]), np.empty_like(neurons)
+        find_members(neurons, group, start, members, member)
+        return group, member

@@ -57,7 +57,7 @@ class Walked:
 
 @dataclass(frozen=True, eq=False)
 class Moved:
-    """Where neurons are after a part of a step; `state` has no codes of those that walk."""
+    """Where neurons are after a part of a step; in `state` those that walk are in old cells."""
 
     state: State
     party: Party | None = None
@@ -386,7 +386,7 @@ class Integrator:
         assert found is not None
         state = found.state.copy()
         if found.party is not None:
-            found.party.put_codes_into(state)
+            found.party.put_cells_into(state)
         return state
 
     def take(self, step: Step, log: EventLog, tau: float | None = None) -> None:
@@ -411,7 +411,7 @@ class Integrator:
         began = self.time
         self._forward(tau)
         if party is not None:
-            party.put_codes_into(self.state)
+            party.put_cells_into(self.state)
             log.extend(party.events(began, step.e.unit, self.time))
             self.switching.place(party.neurons)
         if cause is not None:
@@ -447,6 +447,7 @@ class Integrator:
         began = self.time
         self.state.adopt(state)
         self.state.code, self.state.fresh = state.code, state.fresh
+        self.state.sign, self.state.fate = state.sign, state.fate
         self._forward(tau)
         log.extend(replace(events, t=np.minimum(began + events.t, self.time)))
         self.switching.place(np.arange(len(state.z)))
