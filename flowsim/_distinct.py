@@ -18,6 +18,11 @@ def distinct_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return _number_rows(np.ascontiguousarray(rows), number), number
 
 
+def sorted_rows(rows: np.ndarray) -> np.ndarray:
+    """Return the distinct rows (C, k) of an (m, k) int8 array in lexicographic order."""
+    return np.unique(rows[distinct_rows(rows)[0]], axis=0)
+
+
 @njit(cache=True, nogil=True)
 def _number_rows(rows, number):  # pragma: no cover - compiled
     """Write the rows' numbers; return the distinct rows' first places."""

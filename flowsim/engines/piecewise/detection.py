@@ -209,6 +209,29 @@ def kink(q, x, g, own_a, own_w, jumps, spread, planes, mass, normals):  # pragma
 
 
 @compiled
+def _survey(  # pragma: no cover - compiled
+    h, q, u0, u1, normals, code, members, z, first, A, W, touch, size, margin, chosen, bounds,
+    on_way,
+):  # fmt: skip
+    """List in `chosen` what members u0 to u1 of group q may meet within `h`.
+
+    Returns how many hyperplanes these are, how many stops there are on the way, and on_way, which
+    may be another array. size and margin are working memory.
+    """
+    z0 = z[members[u0]]
+    stops = bound(h, first[q], first[q + 1], W, size, bounds)
+    project_all(normals, z0[1:], margin)
+    radius = spread_of(u0, u1, members, z)
+    moves = 0.5 * bounds[0] + 2.0 * touch
+    count = list_near(moves, radius, z0, code, margin, chosen)
+    if stops > on_way.shape[0] or count > on_way.shape[1]:
+        shape = max(stops, on_way.shape[0]), max(count, on_way.shape[1])
+        on_way = np.empty((shape[0], shape[1], z0.shape[0]))
+    stops_on_way(h, stops, first[q], A, W, normals, count, chosen, on_way)
+    return count, stops, on_way
+
+
+@compiled
 def scan(  # pragma: no cover - compiled
     h, near_h, unit, normals, code, active, start, members, u0, u1, z, mass, first, A, W, balance,
     sign, touch, table, spread, planes, jumps, x, what, where, kinks,
@@ -232,15 +255,10 @@ def scan(  # pragma: no cover - compiled
         near, count, j0, stops = all_planes, hyperplanes, members[u], 0
         if wide:
             near = chosen
-            stops = bound(near_h, first[q], first[q + 1], W, size, bounds)
-            project_all(normals, z[j0, 1:], margin)
-            radius = spread_of(u, own1, members, z)
-            moves = 0.5 * bounds[0] + 2.0 * touch
-            count = list_near(moves, radius, z[j0], code[j0], margin, chosen)
-            if stops > on_way.shape[0] or count > on_way.shape[1]:
-                shape = max(stops, on_way.shape[0]), max(count, on_way.shape[1])
-                on_way = np.empty((shape[0], shape[1], d + 1))
-            stops_on_way(near_h, stops, first[q], A, W, normals, count, chosen, on_way)
+            count, stops, on_way = _survey(
+                near_h, q, u, own1, normals, code[j0], members, z, first, A, W, touch, size,
+                margin, chosen, bounds, on_way,
+            )  # fmt: skip
         while u < own1:
             some = min(own1 - u, TILE)
             tile.who[:some] = members[u : u + some]
