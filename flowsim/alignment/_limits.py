@@ -35,7 +35,7 @@ def limits_of(
     found: list[np.ndarray] = []
     first: list[int] = []
     row = np.empty(len(present), dtype=np.int64)
-    for i in np.flatnonzero(present):
+    for i in np.flatnonzero(present).tolist():
         cell = i // 2
         D = fields[cell]
         w = (1 if i % 2 else -1) * D / np.linalg.norm(D)
