@@ -85,9 +85,7 @@ class State:
 
     def adopt(self, moved: State) -> None:
         """Take the neurons of a state that `moving` has made of this one."""
-        self.z, self.exponent, self.sign, self.fate = (
-            moved.z, moved.exponent, moved.sign, moved.fate,
-        )  # fmt: skip
+        self.z, self.exponent = moved.z, moved.exponent
 
     def settle(self) -> float:
         """Put every neuron back onto ``a^2 - ||w||^2 = const``, its norm into [1/2, 2).

@@ -121,8 +121,9 @@ def test_a_neuron_turned_back_over_a_hyperplane_crosses_it_in_the_next_step(
                 step.tau = min(tau, step.tau)
                 step.walked = flow._walked(step, step.tau)
                 step.moved = flow._moved(step, step.tau, step.walked)
+            party = step.walked.party
             flow.take(step, log)
-            party, state = step.walked.party, flow.state
+            state = flow.state
             if party is not None:
                 rows = party.log[0]
                 rows = rows[(rows[:, 1] == PATTERN) & (rows[:, 3] == -rows[:, 4])]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from flowsim._cores import available_cores
+from flowsim._distinct import distinct_rows
 from flowsim.alignment import neurons, walk
 from flowsim.alignment.plan import Plan, plan_of
 from flowsim.cells import TOUCH, Cells, projector
@@ -17,8 +18,9 @@ from flowsim.network import TwoLayerReLU
 from flowsim.selection import Selection, select
 from flowsim.state import State
 
-#: A chunk holds at most so many neurons, and so many activation codes.
-CHUNK, CHUNK_CODES = 512, 2**20
+#: A chunk holds so many neurons, and more of very many: a part of them, but no more than so many,
+#: and so many activation codes.
+CHUNK, PART, LARGEST, CHUNK_CODES = 512, 32, 4096, 2**20
 #: Rows of a thread's log; a full one is emptied and the walk goes on.
 LOG_ROWS = 2**14
 #: A neuron whose events pile up so often without progress in time is given up.
@@ -59,7 +61,8 @@ def _walk(
     part_of: Callable[[slice], State], m: int, cells: Cells, t: float, record: bool, start: bool
 ) -> Walked:
     plan = plan_of(cells)
-    size = max(1, min(CHUNK, CHUNK_CODES // cells.n_hyperplanes))
+    size = min(max(CHUNK, m // PART), LARGEST)
+    size = max(1, min(size, CHUNK_CODES // cells.n_hyperplanes))
     slices = [slice(i, min(i + size, m)) for i in range(0, m, size)]
 
     def work(part: slice) -> Walked:
@@ -207,15 +210,13 @@ class _Chunk:
 
     def _result(self) -> Walked:
         s = self.neurons
-        number: dict[bytes, int] = {}
-        cell = np.array([number.setdefault(code.tobytes(), len(number)) for code in s.code])
-        codes = np.frombuffer(b"".join(number), dtype=np.int8).reshape(len(number), -1)
+        first, cell = distinct_rows(s.code)
         return Walked(
             z=s.z,
             real=s.real,
             whole=s.whole,
             cell=cell,
-            codes=codes,
+            codes=s.code[first],
             rows=np.concatenate([rows for rows, _ in self.drained]),
             times=np.concatenate([times for _, times in self.drained]),
             violation=self._violation(),

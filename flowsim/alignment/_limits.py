@@ -30,21 +30,21 @@ def limits_of(
     going = np.flatnonzero(tends != motion.NOWHERE)
     d = fields.shape[1]
     side = walked.whole[:, neurons.SIGN] * np.where(tends == motion.GROWS, 1, -1)
-    keys, inverse = np.unique(
-        np.column_stack([walked.cell[going], side[going]]), axis=0, return_inverse=True
-    )
+    key = 2 * walked.cell[going] + (side[going] > 0)
+    present = np.bincount(key, minlength=2 * len(walked.codes)) > 0
     found: list[np.ndarray] = []
     first: list[int] = []
-    row = np.empty(len(keys), dtype=np.int64)
-    for i, (cell, sign) in enumerate(keys):
+    row = np.empty(len(present), dtype=np.int64)
+    for i in np.flatnonzero(present).tolist():
+        cell = i // 2
         D = fields[cell]
-        w = sign * D / np.linalg.norm(D)
+        w = (1 if i % 2 else -1) * D / np.linalg.norm(D)
         near = np.linalg.norm(np.array(found).reshape(-1, d) - w, axis=1) <= SAME_DIRECTION
         row[i] = np.argmax(near) if near.any() else len(found)
         if not near.any():
             found.append(w)
             first.append(cell)
-    limit[going] = row[inverse.ravel()]
+    limit[going] = row[key]
     return limit, np.array(found).reshape(-1, d), fields[first], walked.codes[first]
 
 

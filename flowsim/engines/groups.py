@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 
+from flowsim._distinct import distinct_rows
 from flowsim.cells import Cells, multiplier_map, projector
+from flowsim.engines._regroup import find_members, list_by_slot, regroup
 from flowsim.events import ALIVE
 
 
@@ -20,9 +20,10 @@ class Groups:
     def __init__(self, cells: Cells, m: int) -> None:
         self.cells = cells
         self.slot = np.full(m, -1, dtype=np.int64)
-        self.count: list[int] = []
         self._slot_of: dict[bytes, int] = {}
-        self._key_of: list[bytes] = []
+        self._key_of: dict[int, bytes] = {}
+        #: Slots below `_used` hold neurons, or are free, the next to be taken last.
+        self._used = 0
         self._free: list[int] = []
         self._ordered: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         self._allocate(max(8, min(2 * m, 64)))
@@ -39,6 +40,7 @@ class Groups:
                 new[: len(old)] = old
             return new
 
+        self.count = grown("count", (), np.int64)
         self.projected = grown("projected", (), np.bool_)
         self.projector = grown("projector", (d, d), np.float64)
         self.slide_count = grown("slide_count", (), np.int64)
@@ -56,32 +58,27 @@ class Groups:
         codes (m, G), signs and fates (m,) are those of all neurons.
         """
         self._ordered = None
-        own, made = codes[neurons], []
-        buffer, width = own.tobytes(), own.shape[1]  # one copy; a key is a slice of it
+        own, alive = codes[neurons], fates[neurons] == ALIVE
         sliding = ~np.all(own, axis=1)
-        slots = self.slot[neurons].tolist()
-        columns = (sliding.tolist(), signs[neurons].tolist(), fates[neurons].tolist())
-        for i, (slides, sign, fate) in enumerate(zip(*columns, strict=True)):
-            key = buffer[i * width : (i + 1) * width] + (bytes([sign & 0xFF]) if slides else b"")
-            here, alive = slots[i], fate == ALIVE
-            if here >= 0 and alive and self._key_of[here] == key:
-                continue
-            if here >= 0:
-                self._leave(here)
-            slots[i] = -1
-            if not alive:
-                continue
-            slot = self._slot_of.get(key)
-            if slot is None:
-                slot = self._new_slot(key)
-                self.code[slot] = own[i]
-                made.append(slot)
-                self.slide_count[slot], self.projected[slot] = 0, slides
-                if slides:
-                    self._describe_slides(slot, own[i])
-            slots[i] = slot
-            self.count[slot] += 1
-        self.slot[neurons] = slots
+        keys = np.column_stack([own, np.where(sliding, signs[neurons], 0).astype(np.int8)])
+        first, key = distinct_rows(keys)
+        names = [row.tobytes() for row in keys[first]]
+        known = np.array([self._slot_of.get(name, -1) for name in names], dtype=np.int64)
+        self._reserve(self._used + int(np.sum(known < 0)) - len(self._free))
+        free = np.empty(len(self._free) + len(neurons), np.int64)
+        free[: len(self._free)] = self._free
+        changes = np.empty((2 * len(neurons), 2), np.int64)
+        used, unused, count = regroup(
+            neurons, key, alive, known, self.slot, self.count, self._used, free, len(self._free),
+            changes,
+        )  # fmt: skip
+        self._used, self._free = int(used), free[:unused].tolist()
+        for slot, number in changes[:count].tolist():
+            if number < 0:
+                self._release(slot)
+            else:
+                self._describe(slot, names[number], own[first[number]])
+        made = changes[:count, 0]
         self.on[made] = self.cells.sample_codes(self.code[made])
 
     def arrangement(self) -> tuple[np.ndarray, np.ndarray]:
@@ -89,48 +86,47 @@ class Groups:
         return self.slot.astype(np.int32), np.array(self._free, dtype=np.int32)
 
     def arrange(
-        self, arrangement: tuple[np.ndarray, np.ndarray], codes: np.ndarray, signs: np.ndarray,
-        fates: np.ndarray,
-    ) -> None:  # fmt: skip
+        self, arrangement: tuple[np.ndarray, np.ndarray], codes: np.ndarray, signs: np.ndarray
+    ) -> None:
         """Put all neurons into the slots of an `arrangement`; nothing has been placed before.
 
         The order of slots is that in which outputs are summed: it decides how they are rounded.
         """
         slot, free = arrangement
-        by_slot = np.argsort(slot, kind="stable")
-        last = max(np.max(slot, initial=-1), np.max(free, initial=-1))
-        bounds = np.searchsorted(slot[by_slot], np.arange(last + 2))
-        for i, j in pairwise(bounds.tolist()):
-            if i < j:
-                self.place_all(by_slot[i:j], codes, signs, fates)
-            else:
-                del self._slot_of[self._key_of[self._new_slot(b"")]]
+        self.slot[:] = slot
+        self._used = int(max(np.max(slot, initial=-1), np.max(free, initial=-1))) + 1
+        self._reserve(self._used)
+        self.count[: self._used] = np.bincount(slot[slot >= 0], minlength=self._used)
+        taken, first = np.unique(slot, return_index=True)
+        for here, j in zip(taken.tolist(), first.tolist(), strict=True):
+            if here >= 0:
+                slides = not np.all(codes[j])
+                key = np.append(codes[j], signs[j] if slides else 0).astype(np.int8)
+                self._describe(here, key.tobytes(), codes[j])
+        self.on[: self._used] = self.cells.sample_codes(self.code[: self._used])
         self._free = free.tolist()
 
     def coefficients(self, slots: np.ndarray) -> np.ndarray:
         """Return the slopes of sigma at the samples, 0 on slides (len(slots), n)."""
         return self.cells.coefficients(self.code[slots])
 
-    def _leave(self, slot: int) -> None:
-        """Take a neuron out of a group; an empty group's slot is freed."""
-        self.count[slot] -= 1
-        if self.count[slot] == 0:
-            del self._slot_of[self._key_of[slot]]
-            self.dependent.discard(slot)
-            self._free.append(slot)
+    def _reserve(self, slots: int) -> None:
+        """Make room for so many slots."""
+        if slots > len(self.code):
+            self._allocate(max(slots, 2 * len(self.code)))
 
-    def _new_slot(self, key: bytes) -> int:
-        if self._free:
-            slot = self._free.pop()
-            self._key_of[slot] = key
-        else:
-            slot = len(self.count)
-            self.count.append(0)
-            self._key_of.append(key)
-            if slot >= len(self.code):
-                self._allocate(2 * len(self.code))
-        self._slot_of[key] = slot
-        return slot
+    def _release(self, slot: int) -> None:
+        """Forget the cell of a slot that has become free."""
+        del self._slot_of[self._key_of.pop(slot)]
+        self.dependent.discard(slot)
+
+    def _describe(self, slot: int, key: bytes, code: np.ndarray) -> None:
+        """Let a slot be of the cell `code` (G,)."""
+        self._slot_of[key], self._key_of[slot] = slot, key
+        self.code[slot] = code
+        self.slide_count[slot], self.projected[slot] = 0, not np.all(code)
+        if self.projected[slot]:
+            self._describe_slides(slot, code)
 
     def _describe_slides(self, slot: int, code: np.ndarray) -> None:
         planes = np.flatnonzero(code == 0)
@@ -146,16 +142,18 @@ class Groups:
     def ordered(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return (active slots, offsets, members): the neurons sorted by group."""
         if self._ordered is None:
-            moving = np.flatnonzero(self.slot >= 0)
-            slots = self.slot[moving]
-            # A stable sort of small integers is a radix sort, many times faster.
-            small = slots.astype(np.uint16) if len(self.count) < 2**16 else slots
-            members = moving[np.argsort(small, kind="stable")]
-            by_group = self.slot[members]
-            start = np.flatnonzero(np.append(True, by_group[1:] != by_group[:-1])[: len(members)])
-            self._ordered = (
-                by_group[start].astype(np.int64),
-                np.append(start, len(members)).astype(np.int64),
-                members.astype(np.int64),
-            )
+            active = np.flatnonzero(self.count)
+            start = np.concatenate([[0], np.cumsum(self.count[active])])
+            place = np.zeros(len(self.count), np.int64)
+            place[active] = start[:-1]
+            members = np.empty(start[-1], np.int64)
+            list_by_slot(self.slot, place, members)
+            self._ordered = active, start, members
         return self._ordered
+
+    def places(self, neurons: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return which of the `ordered` groups each of some living neurons is in, and where."""
+        active, start, members = self.ordered()
+        group, member = np.searchsorted(active, self.slot[neurons]), np.empty_like(neurons)
+        find_members(neurons, group, start, members, member)
+        return group, member

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flowsim._distinct import distinct_rows
 from flowsim.cells import TOUCH, Cells, multiplier_map, projector
 from flowsim.events import ALIVE, DEAD, ORIGIN, ZERO
 from flowsim.stationarity.limits import attainable_range, feature_range, least_squares_residual
@@ -66,11 +67,10 @@ class Snapshot:
         return out
 
     def by_cell(self, neurons: np.ndarray) -> list[np.ndarray]:
-        """Return the neurons of each cell; to hash codes is faster than to sort them."""
-        cell: dict[bytes, list[int]] = {}
-        for j in neurons.tolist():
-            cell.setdefault(self.code[j].tobytes(), []).append(j)
-        return [np.array(members) for members in cell.values()]
+        """Return the neurons of each cell."""
+        first, cell = distinct_rows(self.code[neurons])
+        by_cell = neurons[np.argsort(cell, kind="stable")]
+        return np.split(by_cell, np.cumsum(np.bincount(cell, minlength=len(first)))[:-1])
 
     def vanished(self, D: np.ndarray) -> np.ndarray:
         """Mark balanced neurons that shrink along a fixed direction, beyond notice."""
@@ -178,12 +178,11 @@ def _obstacle(state: Snapshot, r: np.ndarray, counted: np.ndarray) -> tuple[str,
     touching = (state.code != 0) & (margin < STRICT * larger[:, None]) & counted[:, None]
     if np.any(touching & (state.sign[:, None] * (plus - minus)[None, :] > tie)):
         return "unknown", "a living neuron lies on a hyperplane that repels it"
-    living = {
-        (state.code[j].tobytes(), int(state.sign[j]), bool(state.z[j, 0] == 0.0))
-        for j in np.flatnonzero(counted)
-    }
-    for code, sign, unsigned in living:
-        row = np.frombuffer(code, dtype=np.int8)
+    living = np.column_stack(
+        [state.code[counted], state.sign[counted].astype(np.int8), state.z[counted, 0] == 0.0]
+    )
+    for *code, sign, unsigned in living[distinct_rows(living)[0]].tolist():
+        row = np.array(code, dtype=np.int8)
         planes = np.flatnonzero(row == 0)
         if len(planes) in (0, len(row)):  # none, or w = 0: see _free_neurons
             continue
@@ -212,8 +211,8 @@ def _free_neurons(state: Snapshot, r: np.ndarray, tie: float) -> tuple[str, str]
     """Neurons at w = 0 (or z = 0) may leave in any direction u: the sign of psi*(u) decides."""
     cells = state.cells
     resting = np.flatnonzero((state.fate == ORIGIN) | (state.fate == ZERO))
-    at_zero = [j for j in np.flatnonzero(state.fate == ALIVE) if not np.any(state.code[j])]
-    resting = np.append(resting, np.array(at_zero, dtype=np.int64))
+    at_zero = np.flatnonzero((state.fate == ALIVE) & ~np.any(state.code, axis=1))
+    resting = np.append(resting, at_zero)
     if len(resting) == 0:
         return None
     directions = np.concatenate([cells.normals, -cells.normals])

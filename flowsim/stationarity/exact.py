@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from flowsim._distinct import sorted_rows
 from flowsim.cells import Cells
 from flowsim.data import Dataset
 
@@ -28,7 +29,7 @@ def exact_limit_loss(data: Dataset, cells: Cells, codes: np.ndarray) -> Fraction
     X = [list(row) for row in data.X_exact]
     y = list(data.y_exact)
     columns: list[Row] = []
-    for code in np.unique(codes, axis=0):
+    for code in sorted_rows(codes):
         side = code[cells.index] * cells.orientation.astype(int)
         slope = Fraction(cells.slope)
         c = [Fraction(1) if s > 0 else slope if s < 0 else Fraction(0) for s in side]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from flowsim._distinct import sorted_rows
 from flowsim.cells import Cells, null_basis
 
 #: Singular values below this part of the largest do not count towards a range.
@@ -19,7 +20,7 @@ def feature_range(cells: Cells, codes: np.ndarray) -> np.ndarray:
     ``diag(c) X P_S v`` for any v, P_S the projector orthogonal to its slides.
     """
     blocks = []
-    for code in np.unique(codes, axis=0):
+    for code in sorted_rows(codes):
         free = null_basis(cells.normals[code == 0])
         blocks.append((cells.coefficients(code)[:, None] * cells.X) @ free)
     return orthonormal(np.concatenate(blocks, axis=1)) if blocks else np.zeros((cells.n, 0))

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,18 @@ class Blocks:
             return [kernel(*arguments(0, members))] if members else []
         starts = range(0, members, block)
         return list(pool().map(lambda u: kernel(*arguments(u, min(u + block, members))), starts))
+
+    def each_group(
+        self, start: np.ndarray, kernel: Callable[..., Any],
+        arguments: Callable[[int, int], tuple],
+    ) -> list[Any]:  # fmt: skip
+        """Do the same for blocks of whole groups that have so many members, or one."""
+        groups, members = len(start) - 1, int(start[-1])
+        if members <= 2 * MEMBERS or available_cores() == 1:
+            return [kernel(*arguments(0, groups))] if groups else []
+        ends = np.unique(np.searchsorted(start[:-1], np.arange(0, members + MEMBERS, MEMBERS)))
+        blocks = pairwise(ends.tolist())  # from 0 to all groups
+        return list(pool().map(lambda block: kernel(*arguments(*block)), blocks))
 
     def outputs(
         self, groups: int, kernel: Callable[..., Any], *before: Any, after: Sequence[Any] = ()

@@ -12,10 +12,11 @@ from flowsim.engines.piecewise.expansion import compiled, summing
 from flowsim.engines.piecewise.groupwise import (
     bound,
     list_near,
+    mark_away,
     spread_of,
-    stays_away,
     stops_on_way,
 )
+from flowsim.engines.piecewise.motion import TILE, fetch, tile_of
 from flowsim.engines.piecewise.roots import first_exit, horner
 
 #: What a neuron meets first: nothing, a hyperplane, a = 0, the end of a slide.
@@ -179,15 +180,13 @@ def own_polynomials(q, u, d, start, first, z, j, A, W, own_a, own_w):  # pragma:
         own_a[:] = A[c0 + u - start[q]]
         own_w[:] = W[c0 + u - start[q]]
         return
-    for o in range(own_a.shape[0]):
-        own_a[o] = 0.0
-        for i in range(d):
-            own_w[o, i] = 0.0
-        for b in range(d + 1):
-            f = z[j, b]
-            own_a[o] += f * A[c0 + b, o]
-            for i in range(d):
-                own_w[o, i] += f * W[c0 + b, o, i]
+    own_a[:], own_w[:] = 0.0, 0.0
+    for b in range(d + 1):  # long loops inside, which use vector registers
+        f, a, w, sums = z[j, b], A[c0 + b], W[c0 + b].reshape(-1), own_w.reshape(-1)
+        for o in range(a.shape[0]):
+            own_a[o] += f * a[o]
+        for o in range(w.shape[0]):
+            sums[o] += f * w[o]
 
 
 @compiled
@@ -210,60 +209,82 @@ def kink(q, x, g, own_a, own_w, jumps, spread, planes, mass, normals):  # pragma
 
 
 @compiled
-def scan(  # pragma: no cover - compiled
-    h, unit, normals, code, active, start, members, u0, u1, z, mass, first, A, W, balance, sign,
-    touch, table, spread, planes, jumps, x, what, where, kinks,
+def _survey(  # pragma: no cover - compiled
+    h, q, u0, u1, normals, code, members, z, first, A, W, touch, size, margin, chosen, bounds,
+    on_way,
 ):  # fmt: skip
-    """Find the first event within `h` (in units) of members u0 to u1.
+    """List in `chosen` what members u0 to u1 of group q may meet within `h`.
 
-    Writes x (m,), infinite if there is none, `what`, the hyperplane `where`, and `kinks`, see
-    `kink`.
+    Returns how many hyperplanes these are, how many stops there are on the way, and on_way, which
+    may be another array. size and margin are working memory.
+    """
+    z0 = z[members[u0]]
+    stops = bound(h, first[q], first[q + 1], W, size, bounds)
+    project_all(normals, z0[1:], margin)
+    radius = spread_of(u0, u1, members, z)
+    moves = 0.5 * bounds[0] + 2.0 * touch
+    count = list_near(moves, radius, z0, code, margin, chosen)
+    if stops > on_way.shape[0] or count > on_way.shape[1]:
+        shape = max(stops, on_way.shape[0]), max(count, on_way.shape[1])
+        on_way = np.empty((shape[0], shape[1], z0.shape[0]))
+    stops_on_way(h, stops, first[q], A, W, normals, count, chosen, on_way)
+    return count, stops, on_way
+
+
+@compiled
+def scan(  # pragma: no cover - compiled
+    h, near_h, unit, normals, code, active, start, members, u0, u1, z, mass, first, A, W, balance,
+    sign, touch, table, spread, planes, jumps, x, what, where, kinks,
+):  # fmt: skip
+    """Find the first event within `h` (in units) of members u0 to u1, if it is before `near_h`.
+
+    Some of the later ones are found, too. Writes of who has one x (m,), `what`, the hyperplane
+    `where`, and `kinks`, see `kink`; those of others stay as they are.
     """
     d, hyperplanes = normals.shape
     p = A.shape[1]
     size, along, aside, poly = np.empty(p), np.empty(p), np.empty(p), np.empty(p)
     own_a, own_w, bounds = np.empty(p), np.empty((p, d)), np.empty(3)
     margin, slope = np.empty(hyperplanes), np.empty(hyperplanes)
-    near = np.arange(hyperplanes)
-    chosen = np.empty(hyperplanes, dtype=np.int64)
-    on_way = np.empty((1, 1, d + 1))
+    all_planes, chosen = np.arange(hyperplanes), np.empty(hyperplanes, dtype=np.int64)
+    on_way, tile = np.empty((1, 1, d + 1)), tile_of(d, TILE)
     q = np.searchsorted(start, u0, side="right") - 1
     while q < active.shape[0] and start[q] < u1:
         wide = start[q + 1] - start[q] > d + 1
-        own0, own1 = max(u0, start[q]), min(u1, start[q + 1])
-        count = hyperplanes
+        u, own1 = max(u0, start[q]), min(u1, start[q + 1])
+        near, count, j0, stops = all_planes, hyperplanes, members[u], 0
         if wide:
-            j0 = members[own0]
-            stops = bound(h, first[q], first[q + 1], W, size, bounds)
-            project_all(normals, z[j0, 1:], margin)
-            radius = spread_of(own0, own1, members, z)
-            moves = 0.5 * bounds[0] + 2.0 * touch
-            count = list_near(moves, radius, z[j0], code[j0], margin, chosen)
-            if stops > on_way.shape[0] or count > on_way.shape[1]:
-                shape = max(stops, on_way.shape[0]), max(count, on_way.shape[1])
-                on_way = np.empty((shape[0], shape[1], d + 1))
-            stops_on_way(h, stops, first[q], A, W, normals, count, chosen, on_way)
-        for u in range(own0, own1):
-            j = members[u]
-            x[j], what[j], where[j], kinks[j] = np.inf, NOTHING, -1, 0.0
-            if wide:
-                if balance[j] >= 0 and stays_away(
-                    z[j], code[j], normals, count, chosen, stops, on_way, bounds, touch
-                ):
-                    continue
-                project_some(normals, count, chosen, z[j, 1:], margin)
-            else:
-                project_all(normals, z[j, 1:], margin)
-            own_polynomials(q, u, d, start, first, z, j, A, W, own_a, own_w)
-            split(own_w, size, along, aside)
-            at, kind, g = first_of_neuron(
-                h, normals, count, chosen if wide else near, code[j], own_a, own_w, balance[j],
-                sign[j], touch, table, size, along, aside, margin, slope, poly,
+            near = chosen
+            count, stops, on_way = _survey(
+                near_h, q, u, own1, normals, code[j0], members, z, first, A, W, touch, size,
+                margin, chosen, bounds, on_way,
             )  # fmt: skip
-            if kind != NOTHING:
-                x[j], what[j], where[j] = at, kind, g
-            if kind == MARGIN:
-                kinks[j] = kink(unit, at, g, own_a, own_w, jumps, spread, planes, mass[j], normals)
+        while u < own1:
+            some = min(own1 - u, TILE)
+            tile.who[:some] = members[u : u + some]
+            if wide:
+                fetch(some, z, tile)
+                mark_away(
+                    some, tile, code[j0], normals, count, chosen, stops, on_way, bounds, touch
+                )
+            for c in range(some):
+                j = tile.who[c]
+                if wide and balance[j] >= 0 and tile.marks[0, c]:
+                    continue
+                project_some(normals, count, near, z[j, 1:], margin)
+                own_polynomials(q, u + c, d, start, first, z, j, A, W, own_a, own_w)
+                split(own_w, size, along, aside)
+                at, kind, g = first_of_neuron(
+                    h, normals, count, near, code[j], own_a, own_w, balance[j], sign[j], touch,
+                    table, size, along, aside, margin, slope, poly,
+                )  # fmt: skip
+                if kind != NOTHING:
+                    x[j], what[j], where[j] = at, kind, g
+                if kind == MARGIN:
+                    kinks[j] = kink(
+                        unit, at, g, own_a, own_w, jumps, spread, planes, mass[j], normals
+                    )
+            u += some
         q += 1
 
 

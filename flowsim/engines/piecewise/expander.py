@@ -126,20 +126,20 @@ class Expander:
 
         They are of the order that a step of the length `outlook` is expected to need.
         """
-        e = self._views(state, groups, self.order_for(outlook))
-        e.r[0] = self.cells.y
+        e, cells = self._views(state, groups, self.order_for(outlook)), self.cells
+        self._load(state.z, e)
+        e.r[0] = cells.y
         if not self.frozen:
-            e.r[0] -= self._outputs(state.z, e.mass, groups)
-        cells = self.cells
+            e.r[0] -= self.blocks.outputs(
+                len(e.active), expansion.sum_of_columns, cells.slope, groups.on, e.active,
+                after=(e.AQ, e.W, e.first),
+            )  # fmt: skip
         self.write_fields(0, e, groups)
         fastest = float(np.max(np.abs(e.D[:, 0]), initial=0.0))
         e.spread = float(expansion.spread(self.X, cells.weight, e.members, state.z, e.mass))
         bound = fastest if self.frozen else max(fastest, e.spread)
         e.tie = cells.tie(e.r[0])
         e.unit = expansion.time_unit(bound) if fastest > 0.0 else 1.0
-        expansion.load_columns(
-            e.start, e.members, state.z, e.mass, e.A, e.W, e.AQ, self.moments, e.first, self.wide
-        )
         self._fill(e, groups)
         # The bound may be far off, where its fast directions are at rest. Only coefficients
         # that had underflowed grow past the tolerance with the unit, so none overflows.
@@ -168,6 +168,21 @@ class Expander:
         return Expansion(
             active, start, members, state.mass, r, base, D, A, W, AQ, first, ends, 0.0, 0.0
         )
+
+    def _load(self, z: np.ndarray, e: Expansion) -> None:
+        """Set the zeroth coefficients of all columns, and the moments of large groups."""
+        sizes, most = np.diff(e.start), self.cells.d + 1
+        e.first[0] = 0
+        np.cumsum(np.minimum(sizes, most), out=e.first[1:])
+        wide = self.wide[: len(sizes)]
+        np.cumsum(sizes > most, out=wide)
+        wide -= sizes > most  # how many come before
+        self.blocks.each_group(
+            e.start, expansion.load_columns,
+            lambda q0, q1: (
+                e.start, e.members, z, e.mass, e.A, e.W, e.AQ, self.moments, e.first, wide, q0, q1,
+            ),
+        )  # fmt: skip
 
     def write_sides(self, r: np.ndarray, ends: np.ndarray) -> None:
         """Write what the sides of hyperplanes add to the fields of r (k, n): ends (2, G, k)."""

@@ -113,17 +113,16 @@ def fields(  # pragma: no cover - compiled
 
 
 @compiled
-def load_columns(start, members, z, mass, A, W, AQ, Q, first, wide):  # pragma: no cover - compiled
-    """Set the zeroth coefficients of all columns, and the moments Q of large groups.
+def load_columns(  # pragma: no cover - compiled
+    start, members, z, mass, A, W, AQ, Q, first, wide, q0, q1
+):
+    """Set the zeroth coefficients of the columns of groups q0 to q1, and the large ones' moments.
 
-    first (groups+1,) receives the offsets of the groups' columns, wide (groups,) where Q holds
-    a large group's moments.
+    first (groups+1,) has the offsets of the groups' columns, wide (groups,) where Q holds a large
+    group's moments.
     """
     d = W.shape[2]
-    next_wide = 0
-    first[0] = 0
-    for q in range(start.shape[0] - 1):
-        wide[q] = next_wide
+    for q in range(q0, q1):
         c0, count = first[q], start[q + 1] - start[q]
         if count <= d + 1:
             for b in range(count):
@@ -132,9 +131,8 @@ def load_columns(start, members, z, mass, A, W, AQ, Q, first, wide):  # pragma: 
                 for i in range(d):
                     W[c0 + b, 0, i] = z[j, 1 + i]
                 AQ[c0 + b, 0] = mass[j] * z[j, 0]
-            first[q + 1] = c0 + count
             continue
-        moments = Q[next_wide]
+        moments = Q[wide[q]]
         moments[:] = 0.0
         for u in range(start[q], start[q + 1]):
             j = members[u]
@@ -147,8 +145,19 @@ def load_columns(start, members, z, mass, A, W, AQ, Q, first, wide):  # pragma: 
             for i in range(d):
                 W[c0 + b, 0, i] = 1.0 if b == i + 1 else 0.0
             AQ[c0 + b, 0] = moments[0, b]
-        first[q + 1] = c0 + d + 1
-        next_wide += 1
+
+
+@compiled
+def sum_of_columns(slope, on, active, q0, q1, AQ, W, first, U):  # pragma: no cover - compiled
+    """Add the outputs of groups q0 to q1 to U (d, n): those of `sum_of_products`."""
+    d = U.shape[0]
+    v = np.empty(d)
+    for q in range(q0, q1):
+        v[:] = 0.0
+        for c in range(first[q], first[q + 1]):
+            for i in range(d):
+                v[i] += AQ[c, 0] * W[c, 0, i]
+        add_output(slope, on[active[q]], v, U)
 
 
 @compiled

@@ -90,27 +90,36 @@ def stops_on_way(h, stops, c0, A, W, normals, count, chosen, out):  # pragma: no
 
 
 @compiled
-def stays_away(  # pragma: no cover - compiled
-    z, code, normals, count, chosen, stops, on_way, bounds, touch
+def mark_away(  # pragma: no cover - compiled
+    count, tile, code, normals, listed, chosen, stops, on_way, bounds, touch
 ):
-    """Whether a member stays away from the listed hyperplanes."""
-    d = normals.shape[0]
-    for c in range(count):
+    """Mark which of a tile's first `count` neurons stay away from the listed hyperplanes.
+
+    All are in the cell `code`; the tile's `marks` receive them. Loops over neurons use vector
+    registers.
+    """
+    away, far, ahead = tile.marks
+    margin = tile.lines[0]
+    away[:count] = True
+    for c in range(listed):
         g = chosen[c]
         side = code[g]
-        if side == 0:
-            continue
-        m = 0.0
-        for i in range(d):
-            m += normals[i, g] * z[1 + i]
-        if side * m > bounds[0] + touch:
-            continue
-        if not side * m > bounds[1] + touch:
-            return False
+        _products(normals[:, g], tile.old[1:], count, margin)
+        for u in range(count):
+            far[u] = side * margin[u] > bounds[0] + touch
+            ahead[u] = side * margin[u] > bounds[1] + touch
         for s in range(stops):
-            row, m = on_way[s, c], 0.0
-            for b in range(d + 1):
-                m += row[b] * z[b]
-            if not side * m > bounds[1] + touch:
-                return False
-    return True
+            _products(on_way[s, c], tile.old, count, margin)
+            for u in range(count):
+                ahead[u] &= side * margin[u] > bounds[1] + touch
+        for u in range(count):
+            away[u] &= far[u] | ahead[u]
+
+
+@compiled
+def _products(row, columns, count, out):  # pragma: no cover - compiled
+    out[:count] = 0.0
+    for i in range(row.shape[0]):
+        f, column = row[i], columns[i]
+        for u in range(count):
+            out[u] += f * column[u]

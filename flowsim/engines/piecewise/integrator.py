@@ -19,6 +19,7 @@ from flowsim.engines.piecewise import closed_form, detection, feedback, motion, 
 from flowsim.engines.piecewise.coalescence import Members, coalesced
 from flowsim.engines.piecewise.expander import Expander, Expansion
 from flowsim.engines.piecewise.feedback import Feedback, largest_turn
+from flowsim.engines.piecewise.first_events import FirstEvents
 from flowsim.engines.piecewise.long_steps import LongSteps
 from flowsim.engines.piecewise.roots import binomials
 from flowsim.engines.piecewise.walk_arrays import Log, Scratch
@@ -39,6 +40,8 @@ EXIT = 0.01
 CHANGE = 4.0
 #: A step looks for events within this many times the last one's length.
 OUTLOOK = 8.0
+#: At first it looks only so many times that length ahead.
+NEARER = 1.5
 #: Attempts at a step; each is shorter, the last ends at the first event.
 ATTEMPTS = 6
 #: Parallel neurons are looked for when so many steps have been taken, twice as many, and so on.
@@ -58,7 +61,7 @@ class Walked:
 
 @dataclass(frozen=True, eq=False)
 class Moved:
-    """Where neurons are after a part of a step; `state` has no codes of those that walk."""
+    """Where neurons are after a part of a step; in `state` those that walk are in old cells."""
 
     state: State
     party: Party | None = None
@@ -173,6 +176,7 @@ class Integrator:
         self.order, self.X = self.expander.order, self.expander.X
         self.blocks = self.expander.blocks
         self._speed = np.zeros(m)
+        self.first_events = FirstEvents(m)
         self.scratch: dict[int, list[tuple[Scratch, Log]]] = {}
         self.switching = Switching(self.cells, self.state, self.residual)
 
@@ -245,12 +249,7 @@ class Integrator:
         if self.long_steps.worth(self, e, limit):
             e = self.long_steps.expand(self, e, limit)
         h = min(e.step, limit, self.outlook) if np.isfinite(e.step) else limit
-        step = self._scan(e, h)
-        coming = np.flatnonzero(step.x < np.inf)
-        coming = coming[np.argsort(step.x[coming], kind="stable")]
-        ends, kinks = step.x[coming] * e.unit, step.kinks[coming]
-        if len(ends):
-            step.tau = self._length(ends, kinks, step.what[coming] == detection.SLIDE, h)
+        step, ends, kinks = self._look_ahead(e, h)
         self._watch_dependent(step)
         cut = None
         for attempt in range(ATTEMPTS):
@@ -290,20 +289,40 @@ class Integrator:
             rate=rate, events=found[1],
         )  # fmt: skip
 
-    def _scan(self, e: Expansion, h: float) -> Step:
-        """Return an empty step with every neuron's first event within `h`, and their kinks."""
-        state, groups, m = self.state, self.groups, len(self.state.z)
+    def _look_ahead(self, e: Expansion, h: float) -> tuple[Step, np.ndarray, np.ndarray]:
+        """Return a step as long as its events let it be, at most `h`, their times and kinks.
+
+        Times ascend; events later than the step's end may be missing.
+        """
+        # Most steps end about where the last one did: they need not know what comes far behind.
+        nearer = NEARER * self.outlook / OUTLOOK
+        for within in [nearer, h] if nearer < h else [h]:
+            step = self._scan(e, h, within)
+            coming = self.first_events.until(within / e.unit if within < h else np.inf)
+            ends, kinks = step.x[coming] * e.unit, step.kinks[coming]
+            if len(ends):
+                step.tau = self._length(ends, kinks, step.what[coming] == detection.SLIDE, h)
+                if step.tau <= ends[-1]:
+                    break
+        return step, ends, kinks
+
+    def _scan(self, e: Expansion, h: float, within: float) -> Step:
+        """Return an empty step of length `h` with the neurons' first events, and their kinks.
+
+        All events up to `within` are found, and some later ones; what is found of one does not
+        depend on `within`.
+        """
+        state, groups, found = self.state, self.groups, self.first_events
         # Where nothing moves the polynomials are constants, the same over any stretch.
         span = h / e.unit if np.isfinite(e.step) else 1.0
-        step = Step(
-            e, h, np.full(m, np.inf), np.zeros(m, np.int64), np.full(m, -1), np.zeros(m, np.int64),
-            np.zeros(m),
-        )  # fmt: skip
+        near = min(span, within / e.unit)
+        found.forget()
+        step = Step(e, h, found.x, found.what, found.where, found.side, found.kinks)
         jumps = np.abs(e.ends[1, :, 0] - e.ends[0, :, 0])
         self.blocks.each_member(
             len(e.members), detection.scan,
             lambda u0, u1: (
-                span, e.unit, self.normals, state.code, e.active, e.start, e.members, u0, u1,
+                span, near, e.unit, self.normals, state.code, e.active, e.start, e.members, u0, u1,
                 state.z, e.mass, e.first, e.A, e.W, state.balance, state.sign, TOUCH, self.table,
                 self._spread, self._planes, jumps, step.x, step.what, step.where, step.kinks,
             ),
@@ -426,7 +445,7 @@ class Integrator:
         assert found is not None
         state = found.state.copy()
         if found.party is not None:
-            found.party.put_codes_into(state)
+            found.party.put_cells_into(state)
         return self._of_all(state)
 
     def take(self, step: Step, log: EventLog, tau: float | None = None) -> None:
@@ -454,10 +473,12 @@ class Integrator:
         if tau > 0.0:  # where nothing has cut the step, nothing may be ahead
             self.outlook = OUTLOOK * tau if tau < min(step.e.step, self.outlook) else np.inf
         self.long_steps.note(step.e.step, tau)
+        # A party knows its step: together they would stay until garbage is collected.
+        step.walked = step.moved = None
         began = self.time
         self._forward(tau)
         if party is not None:
-            party.put_codes_into(self.state)
+            party.put_cells_into(self.state)
             self._report(party.events(began, step.e.unit, self.time), log)
             self.switching.place(party.neurons)
         if cause is not None:
@@ -497,6 +518,7 @@ class Integrator:
         began = self.time
         self.state.adopt(state)
         self.state.code, self.state.fresh = state.code, state.fresh
+        self.state.sign, self.state.fate = state.sign, state.fate
         self._forward(tau)
         self._report(replace(events, t=np.minimum(began + events.t, self.time)), log)
         self.switching.place(np.arange(len(state.z)))
@@ -517,8 +539,9 @@ class Integrator:
 
 
 def _turning(t: np.ndarray, kink: np.ndarray, at: float) -> float:
-    """Return ``1/2 sum_{t_j < at} kink_j (at - t_j)^2``."""
-    return 0.5 * float(np.sum(kink * np.maximum(at - t, 0.0) ** 2))
+    """Return ``1/2 sum_{t_j < at} kink_j (at - t_j)^2``, whatever else is in t."""
+    before = t < at
+    return 0.5 * float(np.sum(kink[before] * (at - t[before]) ** 2))
 
 
 def _where_turned(t: np.ndarray, kink: np.ndarray, effect: float, h: float) -> float:

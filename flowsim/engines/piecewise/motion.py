@@ -2,51 +2,92 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from flowsim.engines.piecewise.expansion import compiled
 
+#: Neurons that are moved at once.
+TILE = 128
+
+
+class Tile(NamedTuple):
+    """Some neurons on their way, a column each: loops over them use vector registers."""
+
+    who: np.ndarray  # (T,) int64
+    new: np.ndarray  # (d+1, T), where they move to
+    old: np.ndarray  # (d+1, T), working memory, and likewise:
+    lines: np.ndarray  # (3, T)
+    marks: np.ndarray  # (3, T) bool
+
 
 @compiled
-def settle(j, new, z, exponent, balance, gap, gap_exponent, sign):  # pragma: no cover - compiled
-    """Put neuron j, moved to `new` (d+1,), onto a^2 - |w|^2 = const and into [1/2, 2).
+def tile_of(d, width):  # pragma: no cover - compiled
+    """Return an empty tile of so many neurons."""
+    return Tile(
+        np.empty(width, np.int64), np.empty((d + 1, width)), np.empty((d + 1, width)),
+        np.empty((3, width)), np.empty((3, width), np.bool_),
+    )  # fmt: skip
 
-    Returns the relative correction of a^2 - |w|^2. The smaller of |a| and |w| is set from the
-    larger, which does not amplify rounding.
+
+@compiled
+def settle(count, tile, z, exponent, balance, gap, gap_exponent, sign):  # pragma: no cover
+    """Put the first `count` neurons of a tile onto a^2 - |w|^2 = const and into [1/2, 2).
+
+    Writes them to z and exponent. Returns the largest relative correction of a^2 - |w|^2. The
+    smaller of |a| and |w| is set from the larger, which does not amplify rounding.
     """
-    d = new.shape[0] - 1
-    ww = 0.0
-    for i in range(d):
-        ww += new[1 + i] ** 2
-    aa = new[0] ** 2
-    # a^2 - |w|^2 in units of the neuron's present exponent
-    const = 0.0
-    if balance[j] != 0:
-        shift = 2 * (gap_exponent[j] - exponent[j])
-        const = gap[j] * 2.0 ** min(max(shift, -2000), 1000)
-    drift = abs(aa - ww - const) / (aa + ww)
-    if balance[j] >= 0:
-        new[0] = sign[j] * np.sqrt(max(ww + const, 0.0))
-    elif ww > 0.0:
-        f = np.sqrt(max(aa - const, 0.0) / ww)
-        for i in range(d):
-            new[1 + i] *= f
-    size = 0.0
-    for i in range(d + 1):
-        size += new[i] ** 2
-    size = np.sqrt(size)
-    shift_up = 0
-    while size < 0.5 and size > 0.0:
-        size *= 2.0
-        shift_up -= 1
-    while size >= 2.0:
-        size *= 0.5
-        shift_up += 1
-    f = 2.0**-shift_up
-    exponent[j] += shift_up
-    for i in range(d + 1):
-        z[j, i] = new[i] * f
+    who, new, (aa, ww, const) = tile.who, tile.new, tile.lines
+    for c in range(count):
+        aa[c], ww[c], const[c] = new[0, c] ** 2, 0.0, 0.0
+    for i in range(1, new.shape[0]):
+        for c in range(count):
+            ww[c] += new[i, c] ** 2
+    for c in range(count):
+        j = who[c]
+        if balance[j] != 0:  # a^2 - |w|^2 in units of the neuron's present exponent
+            shift = 2 * (gap_exponent[j] - exponent[j])
+            const[c] = gap[j] * 2.0 ** min(max(shift, -2000), 1000)
+    drift = 0.0
+    for c in range(count):
+        drift = max(drift, abs(aa[c] - ww[c] - const[c]) / (aa[c] + ww[c]))
+    for c in range(count):
+        if balance[who[c]] >= 0:
+            new[0, c] = sign[who[c]] * np.sqrt(max(ww[c] + const[c], 0.0))
+        elif ww[c] > 0.0:
+            f = np.sqrt(max(aa[c] - const[c], 0.0) / ww[c])
+            for i in range(1, new.shape[0]):
+                new[i, c] *= f
+    _normalise(count, tile, exponent)
+    for c in range(count):
+        for i in range(new.shape[0]):
+            z[who[c], i] = new[i, c]
     return drift
+
+
+@compiled
+def _normalise(count, tile, exponent):  # pragma: no cover - compiled
+    """Scale neurons of a tile to norms in [1/2, 2) by powers of two."""
+    who, new, size = tile.who, tile.new, tile.lines[0]
+    size[:count] = 0.0
+    for i in range(new.shape[0]):
+        for c in range(count):
+            size[c] += new[i, c] ** 2
+    for c in range(count):
+        size[c] = np.sqrt(size[c])
+    for c in range(count):
+        s, up = size[c], 0
+        while s < 0.5 and s > 0.0:
+            s *= 2.0
+            up -= 1
+        while s >= 2.0:
+            s *= 0.5
+            up += 1
+        if up != 0:
+            exponent[who[c]] += up
+            for i in range(new.shape[0]):
+                new[i, c] *= 2.0**-up
 
 
 @compiled
@@ -71,35 +112,54 @@ def ride(  # pragma: no cover - compiled
 
     Returns the largest relative correction of a^2 - |w|^2.
     """
-    d = W.shape[2]
-    basis = np.empty((d + 1, d + 1))
-    new = np.empty(d + 1)
-    drift = 0.0
+    d, drift = W.shape[2], 0.0
+    tile, basis = tile_of(d, TILE), np.empty((d + 1, d + 1))
     q = np.searchsorted(start, u0, side="right") - 1
     while q < active.shape[0] and start[q] < u1:
-        g, wide = active[q], start[q + 1] - start[q] > d + 1
+        g, c0, wide = active[q], first[q], start[q + 1] - start[q] > d + 1
         if wide:
             for b in range(d + 1):
-                evaluate(x, A[first[q] + b], W[first[q] + b], basis[b])
-        for u in range(max(u0, start[q]), min(u1, start[q + 1])):
-            j = members[u]
-            if walks[j]:
-                continue
+                evaluate(x, A[c0 + b], W[c0 + b], basis[b])
+        u, end = max(u0, start[q]), min(u1, start[q + 1])
+        while u < end:
+            count = 0
+            while u < end and count < TILE:
+                if not walks[members[u]]:
+                    tile.who[count] = members[u]
+                    if not wide:
+                        c = c0 + u - start[q]
+                        evaluate(x, A[c], W[c], tile.new[:, count])
+                    count += 1
+                u += 1
             if wide:
-                for i in range(d + 1):
-                    new[i] = 0.0
-                for b in range(d + 1):
-                    f = z[j, b]
-                    for i in range(d + 1):
-                        new[i] += f * basis[b, i]
-            else:
-                c = first[q] + u - start[q]
-                evaluate(x, A[c], W[c], new)
-            if projected[g]:
-                project(projector[g], new[1:])
-            drift = max(drift, settle(j, new, z, exponent, balance, gap, gap_exponent, sign))
+                _combine(count, basis, z, tile)
+            for c in range(count if projected[g] else 0):
+                project(projector[g], tile.new[1:, c])
+            drift = max(drift, settle(count, tile, z, exponent, balance, gap, gap_exponent, sign))
         q += 1
     return drift
+
+
+@compiled
+def fetch(count, z, tile):  # pragma: no cover - compiled
+    """Write where neurons of a tile are to its `old`."""
+    who, old = tile.who, tile.old
+    for c in range(count):
+        for i in range(old.shape[0]):
+            old[i, c] = z[who[c], i]
+
+
+@compiled
+def _combine(count, basis, z, tile):  # pragma: no cover - compiled
+    """Move neurons of a tile as the unit vectors move to the rows of `basis`."""
+    new, old = tile.new, tile.old
+    fetch(count, z, tile)
+    new[:, :count] = 0.0
+    for b in range(old.shape[0]):
+        for i in range(old.shape[0]):
+            f = basis[b, i]
+            for c in range(count):
+                new[i, c] += old[b, c] * f
 
 
 @compiled

@@ -97,7 +97,7 @@ def recall(integrator: Integrator, restart: Restart) -> None:
     state.fresh[:] = False
     state.fresh[restart.neuron, restart.hyperplane] = True
     groups = Groups(integrator.cells, len(state.z))
-    groups.arrange((restart.slot, restart.free), state.code, state.sign, state.fate)
+    groups.arrange((restart.slot, restart.free), state.code, state.sign)
     integrator.switching.groups = groups
     memory = restart.memory
     integrator.taken = int(memory.get("taken", 0))

@@ -5,19 +5,27 @@ from __future__ import annotations
 import numpy as np
 
 from flowsim.engines.piecewise.expansion import compiled
+from flowsim.engines.piecewise.motion import TILE, fetch, tile_of
 
 
 @compiled
-def turn(z, D, F0, F1):  # pragma: no cover - compiled
-    """Add ``M(F0) z + [M(D), M(F1)] z`` to z (d+1,), a view."""
-    along, with_field, a = 0.0, 0.0, z[0]
+def turn(count, tile, z, D, F0, F1):  # pragma: no cover - compiled
+    """Add ``M(F0) z + [M(D), M(F1)] z`` to the first `count` neurons of a tile, in z."""
+    old, new, (along, with_field, _) = tile.old, tile.new, tile.lines
+    fetch(count, z, tile)
+    along[:count], with_field[:count], new[0, :count] = 0.0, 0.0, old[0, :count]
     for i in range(D.shape[0]):
-        along += F1[i] * z[1 + i]
-        with_field += D[i] * z[1 + i]
+        for c in range(count):
+            along[c] += F1[i] * old[1 + i, c]
+            with_field[c] += D[i] * old[1 + i, c]
+            new[0, c] += F0[i] * old[1 + i, c]
     for i in range(D.shape[0]):
-        z[0] += F0[i] * z[1 + i]
-    for i in range(D.shape[0]):
-        z[1 + i] += a * F0[i] + along * D[i] - with_field * F1[i]
+        for c in range(count):
+            turned = old[0, c] * F0[i] + along[c] * D[i] - with_field[c] * F1[i]
+            new[1 + i, c] = old[1 + i, c] + turned
+    for c in range(count):
+        for i in range(new.shape[0]):
+            z[tile.who[c], i] = new[i, c]
 
 
 @compiled
@@ -25,10 +33,16 @@ def turn_riders(  # pragma: no cover - compiled
     start, members, walks, u0, u1, z, D, F0, F1
 ):
     """Turn members u0 to u1, but for those that walk; D, F0, F1 (groups, d)."""
+    tile = tile_of(D.shape[1], TILE)
     q = np.searchsorted(start, u0, side="right") - 1
     while q < start.shape[0] - 1 and start[q] < u1:
+        count = 0
         for u in range(max(u0, start[q]), min(u1, start[q + 1])):
-            j = members[u]
-            if not walks[j]:
-                turn(z[j], D[q], F0[q], F1[q])
+            if not walks[members[u]]:
+                tile.who[count] = members[u]
+                count += 1
+            if count == TILE:
+                turn(count, tile, z, D[q], F0[q], F1[q])
+                count = 0
+        turn(count, tile, z, D[q], F0[q], F1[q])
         q += 1

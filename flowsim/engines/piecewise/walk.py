@@ -159,10 +159,12 @@ def _walk_one(  # pragma: no cover - compiled
                 walkers.fresh[k, where] = False
         evaluate(at, work.a[:p], work.w[:p], new)
         onto_slides(rank, work.choice.basis, new[1:])
+        work.tile.who[0] = k
+        work.tile.new[:, 0] = new
         drift = max(
             drift,
             settle(
-                k, new, walkers.z, walkers.exponent, walkers.balance, walkers.gap,
+                1, work.tile, walkers.z, walkers.exponent, walkers.balance, walkers.gap,
                 walkers.gap_exponent, walkers.sign,
             ),
         )  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 from flowsim.alignment import switching
 from flowsim.alignment.plan import Plan
 from flowsim.engines.piecewise import near
+from flowsim.engines.piecewise.motion import Tile, tile_of
 from flowsim.engines.piecewise.walk_sums import Ridden
 
 #: How a neuron's walk stands: under way; at its end; `flowsim.selection` must choose its cell;
@@ -71,6 +72,7 @@ class Scratch(NamedTuple):
     local: np.ndarray  # (order+1, d): the same from where the neuron is
     D: np.ndarray  # (order+1, d): its projection onto the slides
     new: np.ndarray  # (d+1,)
+    tile: Tile  # of one neuron
     multipliers: np.ndarray  # (d, d)
     all: np.ndarray  # (G,) int64, all hyperplanes
     slides: np.ndarray  # (G,) int64
@@ -86,7 +88,7 @@ def scratch(order: int, d: int, planes: int) -> Scratch:
     return Scratch(
         np.zeros((2, planes)), np.zeros(planes), np.zeros(p), np.zeros((2, planes, p)),
         np.zeros((2, p)), np.zeros((3, p)), np.zeros(p), np.zeros((p, d)), np.zeros((p, d)),
-        np.zeros((p, d)), np.zeros((p, d)), np.zeros(d + 1), np.zeros((d, d)),
+        np.zeros((p, d)), np.zeros((p, d)), np.zeros(d + 1), tile_of(d, 1), np.zeros((d, d)),
         np.arange(planes), np.zeros(planes, np.int64), np.zeros(planes + 1, np.int64),
         switching.scratch(d, planes), near.empty(d, planes),
         Ridden(np.zeros(p), np.zeros((p, d))),

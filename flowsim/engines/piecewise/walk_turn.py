@@ -30,7 +30,8 @@ def turn_walkers(plan, fields, walkers, work):  # pragma: no cover - compiled
         rank = span_slides(plan, count, work)
         for i in range(3):
             onto_slides(rank, work.choice.basis, fields[k, i])
-        turn(walkers.z[k], fields[k, 2], fields[k, 0], fields[k, 1])
+        work.tile.who[0] = k
+        turn(1, work.tile, walkers.z, fields[k, 2], fields[k, 0], fields[k, 1])
         onto_slides(rank, work.choice.basis, walkers.z[k, 1:])
         largest = max(largest, np.sqrt(np.sum(fields[k, 0] ** 2)))
     return largest

@@ -57,16 +57,13 @@ class Party:
     ) -> None:  # fmt: skip
         self.flow, self.step, self.neurons, self.summed = flow, step, neurons, summed
         e, s, count = step.e, flow.state, len(neurons)
-        place = np.empty(len(s.z), dtype=np.int64)
-        place[e.members] = np.arange(len(e.members))
-        place = place[neurons]
-        group = np.searchsorted(e.start, place, side="right") - 1
+        group, member = flow.groups.places(neurons)
         self.walkers = walk_arrays.Walkers(
             z=s.z[neurons], exponent=s.exponent[neurons], sign=s.sign[neurons],
             balance=s.balance[neurons], gap=s.gap[neurons], gap_exponent=s.gap_exponent[neurons],
             fate=s.fate[neurons], code=s.code[neurons], fresh=s.fresh[neurons],
             x=step.x[neurons], what=step.what[neurons], where=step.where[neurons],
-            side=step.side[neurons], group=group, member=place - e.start[group],
+            side=step.side[neurons], group=group, member=member,
             begun=np.zeros(count, np.bool_), status=np.full(count, walk_arrays.GOING),
             idle=np.zeros(count, np.int64),
         )  # fmt: skip
@@ -253,16 +250,14 @@ class Party:
         return x[alone] * self.step.e.unit
 
     def put_into(self, state: State) -> None:
-        """Write the neurons, but for their codes, into the state of all."""
-        w = self.walkers
-        state.z[self.neurons], state.exponent[self.neurons] = w.z, w.exponent
-        state.sign, state.fate = state.sign.copy(), state.fate.copy()
-        state.sign[self.neurons], state.fate[self.neurons] = w.sign, w.fate
+        """Write where the neurons are into the state of all."""
+        state.z[self.neurons], state.exponent[self.neurons] = self.walkers.z, self.walkers.exponent
 
-    def put_codes_into(self, state: State) -> None:
-        """Write the neurons' codes into the state of all."""
-        state.code[self.neurons] = self.walkers.code
-        state.fresh[self.neurons] = self.walkers.fresh
+    def put_cells_into(self, state: State) -> None:
+        """Write the neurons' cells, signs and fates into the state of all."""
+        w = self.walkers
+        state.code[self.neurons], state.fresh[self.neurons] = w.code, w.fresh
+        state.sign[self.neurons], state.fate[self.neurons] = w.sign, w.fate
 
     def events(self, began: float, unit: float, latest: float) -> Events:
         """Return what has happened, by time; a hyperplane's samples have a row each."""

@@ -1,0 +1,120 @@
+"""What makes runs of very many neurons quick changes nothing of them."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+
+import flowsim as fs
+from flowsim._distinct import distinct_rows, sorted_rows
+from flowsim.cells import Cells
+from flowsim.engines.groups import Groups
+from flowsim.engines.piecewise import Integrator, blocks, integrator, walkers
+from flowsim.events import ALIVE, DEAD, EventLog
+from flowsim.state import State
+
+
+@pytest.mark.parametrize(("m", "k"), [(0, 3), (1, 1), (500, 2), (500, 6), (300, 40)])
+def test_distinct_rows_are_numbered_as_they_come(m: int, k: int) -> None:
+    rows = np.random.default_rng(k).integers(-1, 2, (m, k)).astype(np.int8)
+    first, number = distinct_rows(rows)
+    known: dict[bytes, int] = {}
+    np.testing.assert_array_equal(
+        number, [known.setdefault(row.tobytes(), len(known)) for row in rows]
+    )
+    assert len(first) == len(known)
+    np.testing.assert_array_equal(rows[first][number], rows)
+    np.testing.assert_array_equal(sorted_rows(rows), np.unique(rows, axis=0))
+
+
+def _same(one: fs.Solution, other: fs.Solution) -> None:
+    for name in ("t", "neuron", "sample", "kind_code", "before", "after"):
+        np.testing.assert_array_equal(getattr(one.events, name), getattr(other.events, name))
+    np.testing.assert_array_equal(one.final.network.a, other.final.network.a)
+    np.testing.assert_array_equal(one.final.network.W, other.final.network.W)
+    np.testing.assert_array_equal(one.history.speed, other.history.speed)
+
+
+def test_how_far_a_step_looks_at_first_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = fs.datasets.three_points()
+    net = fs.init.balanced(500, 2, log10_scale=-3, seed=0)
+    runs = []
+    for nearer in (integrator.NEARER, 0.5, np.inf):
+        monkeypatch.setattr(integrator, "NEARER", nearer)
+        runs.append(fs.simulate(net, data))
+    for run in runs[1:]:
+        _same(runs[0], run)
+
+
+def test_cores_change_nothing_of_large_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = fs.datasets.three_points()
+    net = fs.init.balanced(5000, 2, log10_scale=-3, seed=0)
+    monkeypatch.setattr(blocks, "MEMBERS", 400)
+    runs = []
+    for cores in (1, 4):
+        for module in (blocks, walkers):
+            monkeypatch.setattr(module, "available_cores", lambda cores=cores: cores)
+        runs.append(fs.simulate(net, data, max_steps=40))
+    _same(*runs)
+
+
+def _flow(m: int) -> Integrator:
+    data = fs.datasets.three_points()
+    net = fs.init.balanced(m, 2, log10_scale=-1, seed=0)
+    cells = Cells.of(data, 0.0, "half_mean", net(data.X), 1e-12)
+    flow = Integrator(cells, State.of(net, cells), 1e-12)
+    flow.start()
+    return flow
+
+
+def test_a_step_that_has_been_taken_leaves_no_walkers_in_memory() -> None:
+    flow = _flow(200)
+    gc.disable()
+    try:
+        for _ in range(100):
+            step = flow.plan(flow.expand(), np.inf)
+            party = step.walked.party if step.walked is not None else None
+            known = None if party is None else weakref.ref(party)
+            del party
+            flow.take(step, EventLog())
+            if known is not None:
+                assert known() is None
+                return
+    finally:
+        gc.enable()
+    pytest.fail("nothing has walked")
+
+
+def test_groups_hold_the_neurons_of_one_cell() -> None:
+    """However neurons move, die, and come back to cells that others have left."""
+    rng = np.random.default_rng(0)
+    cells, m = _flow(10).cells, 60
+    groups = Groups(cells, m)
+    codes, signs = np.ones((m, cells.n_hyperplanes), np.int8), np.ones(m, np.int64)
+    fates = np.full(m, ALIVE)
+    groups.place_all(np.arange(m), codes, signs, fates)
+    for _ in range(50):
+        some = rng.permutation(m)[: rng.integers(1, m)]
+        codes[some] = rng.integers(-1, 2, (len(some), cells.n_hyperplanes))
+        signs[some] = rng.choice([-1, 1], len(some))
+        fates[some] = np.where(rng.random(len(some)) < 0.2, DEAD, ALIVE)
+        groups.place_all(some, codes, signs, fates)
+        active, start, members = groups.ordered()
+        assert sorted(members.tolist()) == np.flatnonzero(fates == ALIVE).tolist()
+        seen = set()
+        for q, slot in enumerate(active):
+            own = members[start[q] : start[q + 1]]
+            assert np.all(groups.slot[own] == slot)
+            assert np.all(np.diff(own) > 0)
+            sliding = not np.all(groups.code[slot])
+            assert np.all(codes[own] == groups.code[slot])
+            assert np.all(groups.on[slot] == cells.sample_codes(groups.code[slot]))
+            assert not sliding or len(set(signs[own])) == 1
+            seen.add((groups.code[slot].tobytes(), signs[own[0]] if sliding else 0))
+        assert len(seen) == len(active)
+        alive = np.flatnonzero(fates == ALIVE)
+        group, member = groups.places(alive)
+        np.testing.assert_array_equal(members[start[group] + member], alive)
