@@ -173,7 +173,7 @@ def test_adam_is_compared_at_its_end_only(three):
 
 
 def test_what_diverges_is_said_to():
-    found = fs.compare(START, TEACHER, [1e3], t1=1e5, max_steps=1000)
+    found = fs.compare(START, TEACHER, [1e3], t1=1e5, max_steps=1000, modified=False)
     assert found.descents[0].run.status == "non_finite"
     assert found.why(found.descents[0]).startswith("It diverges by t = ")
 

@@ -25,11 +25,9 @@ def why(comparison: Comparison, descent: Descended) -> str:
     if np.isinf(descent.departure):
         worst = float(np.max(descent.distance))
         return f"It follows the flow, at most {worst:.2g} of its norm apart{_edge(descent)}; {end}."
-    reasons = _reasons(descent)
-    return (
-        f"It leaves the flow at t = {descent.departure:.4g}, "
-        f"{reasons if reasons else 'since errors of its steps have grown'}; {end}."
-    )
+    reasons = _reasons(descent) or "since errors of its steps have grown"
+    later = _edge(descent) if descent.edge > descent.departure else ""
+    return f"It leaves the flow at t = {descent.departure:.4g}, {reasons}{later}; {end}."
 
 
 def _reasons(descent: Descended) -> str:
