@@ -178,7 +178,7 @@ class _Descent:
         watch = self._watch()
         while True:
             found = self.machine.look(going, watch)
-            ended = not bool(found.departed) and int(found.changes.count) == 0
+            ended = not (bool(found.departed) or bool(found.halted) or int(found.changes.count))
             going = self._emptied(found)
             if ended:
                 return going

@@ -14,9 +14,10 @@ from flowsim.models.functional import Arguments
 
 #: A pytree of arrays.
 Tree = Any
-#: Changes of patterns that are kept between two calls; a step's are noted in parts of at most
-#: `PART`.
-ROOM, PART = 2**15, 2**12
+#: Changes of patterns that are kept between two calls.
+ROOM = 2**15
+#: Up to so many codes are compared inside the loop; for more the host is faster at that.
+FEW = 2**12
 
 
 class Batches(NamedTuple):
@@ -55,7 +56,7 @@ class Watch(NamedTuple):
 class Changes(NamedTuple):
     """Places where patterns have changed, with the step and time after which."""
 
-    place: Any  # (ROOM + PART,) neuron * (n + 1) + sample, sample n for the sign of a
+    place: Any  # (ROOM + FEW,) neuron * (n + 1) + sample, sample n for the sign of a
     step: Any
     time: Any
     after: Any  # bool
@@ -72,6 +73,8 @@ class Going(NamedTuple):
     tail: Any  # float64, what time has lost to rounding
     codes: Any  # (m, n+1) bool: on, and a > 0; (0, 0) where nobody looks
     changes: Changes
+    now: Any  # like codes, of the present step where the host is to note what has changed
+    halted: Any  # bool: it is
     departed: Any  # bool: the alignment phase ends here
 
 
@@ -79,16 +82,17 @@ def begin(loss: Loss, rule: Rule, params: Tree, args: Arguments, *, patterns: bo
     """Return a descent at its start."""
     patterns = patterns and not isinstance(loss, ModelLoss)
     codes = _codes(loss, params, args) if patterns else jnp.zeros((0, 0), bool)
-    zero = jnp.zeros((), jnp.float64)
+    zero, no = jnp.zeros((), jnp.float64), jnp.asarray(False)
+    now = codes if codes.size > FEW else jnp.zeros((0, 0), bool)
     return Going(
         params, rule.init(params), jnp.zeros((), jnp.int64), zero, zero, codes, no_changes(),
-        jnp.asarray(False),
+        now, no, no,
     )  # fmt: skip
 
 
 def no_changes() -> Changes:
     """Return an empty list of changes."""
-    length = ROOM + PART
+    length = ROOM + FEW
     return Changes(
         jnp.zeros(length, jnp.int64), jnp.zeros(length, jnp.int64), jnp.zeros(length),
         jnp.zeros(length, bool), jnp.zeros((), jnp.int64),
@@ -110,15 +114,11 @@ def run(
 
     def goes_on(g: Going) -> Any:
         room = g.changes.count <= ROOM
-        return (g.step < last) & (g.time < until) & room & ~g.departed
+        return (g.step < last) & (g.time < until) & room & ~g.departed & ~g.halted
 
     def step(g: Going) -> Going:
-        whole = jnp.asarray(True)
-        if g.codes.size:
-            g, whole = _noted(loss, g, args)
-        if waits:
-            g = g._replace(departed=whole & _departs(loss, g, args, watch))
-        return jax.lax.cond(whole & ~g.departed, advance, lambda g: g, g)
+        g = looked(g, loss, args, watch if waits else None)
+        return jax.lax.cond(g.halted | g.departed, lambda g: g, advance, g)
 
     def advance(g: Going) -> Going:
         gradient = loss.gradient(g.params, batches.args(args, seed, g.step))
@@ -139,12 +139,19 @@ def run(
 @partial(jax.jit, static_argnames=("loss", "waits"))
 def look(loss: Loss, waits: bool, going: Going, args: Arguments, watch: Watch) -> Going:
     """Note what has changed up to the present state, without a step."""
-    whole = jnp.asarray(True)
-    if going.codes.size:
-        going, whole = _noted(loss, going, args)
-    if waits:
-        going = going._replace(departed=whole & _departs(loss, going, args, watch))
-    return going
+    return looked(going, loss, args, watch if waits else None)
+
+
+def looked(g: Going, loss: Any, args: Arguments, watch: Watch | None) -> Going:
+    """Return a descent with what has changed noted, or halted for the host to note it."""
+    if g.now.size:
+        now = _codes(loss, g.params, args)
+        g = g._replace(now=now, halted=jnp.any(now != g.codes))
+    elif g.codes.size:
+        g = _noted(loss, g, args)
+    if watch is None:
+        return g
+    return g._replace(departed=~g.halted & _departs(loss, g, args, watch))
 
 
 @partial(jax.jit, static_argnames="loss")
@@ -158,15 +165,14 @@ def _codes(loss: Any, params: Tree, args: Arguments) -> Any:
     return jnp.concatenate([pre.T > 0, loss.signs(params, args)[:, None]], axis=1)
 
 
-def _noted(loss: Loss, g: Going, args: Arguments) -> tuple[Going, Any]:
-    """Note what has changed since the last look; return whether that was all."""
+def _noted(loss: Loss, g: Going, args: Arguments) -> Going:
+    """Note what has changed since the last look."""
     now = _codes(loss, g.params, args)
     changed = (now != g.codes).ravel()
-    count = jnp.sum(changed)
 
     def note(g: Going) -> Going:
-        size = min(PART, changed.size)
-        place = jnp.nonzero(changed, size=size, fill_value=changed.size)[0]
+        size = changed.size
+        place = jnp.nonzero(changed, size=size, fill_value=size)[0]
         after = now.ravel().at[place].get(mode="fill", fill_value=False)
         c = g.changes
         put = lambda old, new: jax.lax.dynamic_update_slice(  # noqa: E731
@@ -174,12 +180,11 @@ def _noted(loss: Loss, g: Going, args: Arguments) -> tuple[Going, Any]:
         )
         changes = Changes(
             put(c.place, place), put(c.step, g.step), put(c.time, g.time), put(c.after, after),
-            c.count + jnp.minimum(count, size),
+            c.count + jnp.sum(changed),
         )  # fmt: skip
-        codes = g.codes.ravel().at[place].set(after, mode="drop").reshape(g.codes.shape)
-        return g._replace(codes=codes, changes=changes)
+        return g._replace(codes=now, changes=changes)
 
-    return jax.lax.cond(count > 0, note, lambda g: g, g), count <= PART
+    return jax.lax.cond(jnp.any(changed), note, lambda g: g, g)
 
 
 def _departs(loss: Any, g: Going, args: Arguments, watch: Watch) -> Any:

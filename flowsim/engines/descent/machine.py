@@ -15,6 +15,7 @@ from flowsim.engines.descent.changes import ChangeReader
 from flowsim.engines.descent.config import Descent
 from flowsim.engines.descent.loop import (
     Batches,
+    Changes,
     Going,
     Watch,
     begin,
@@ -103,13 +104,15 @@ class Machine:
         return Watch(inf, rule.log_growth, inf, self._sizes)
 
     def events(self, going: Going) -> Events:
-        """Return the events that the loop has noted."""
-        return self._reader.read(going.changes)
+        """Return the events that the loop has noted, or has halted for."""
+        return self._reader.read(_by_host(going) if bool(going.halted) else going.changes)
 
     def emptied(self, going: Going) -> Going:
-        """Return the same descent with nothing noted."""
+        """Return the same descent with nothing left to note."""
         with x64():
-            return going._replace(changes=no_changes(), departed=jnp.asarray(False))
+            no = jnp.asarray(False)
+            codes = going.now if bool(going.halted) else going.codes
+            return going._replace(changes=no_changes(), codes=codes, departed=no, halted=no)
 
     def params(self, going: Going) -> Tree:
         """Return the parameters in float64."""
@@ -143,6 +146,15 @@ class Machine:
         """Return stored parameters (P,) as a pytree of float64."""
         like = jax.tree.map(lambda x: np.zeros(x.shape), self.first.params)
         return _unflat(params, like, np)
+
+
+def _by_host(going: Going) -> Changes:
+    """Return what has changed in the present step."""
+    now = np.asarray(going.now).ravel()
+    place = np.flatnonzero(now != np.asarray(going.codes).ravel())
+    count = len(place)
+    step, time = np.full(count, int(going.step)), np.full(count, float(going.time))
+    return Changes(place, step, time, now[place], count)
 
 
 def _never() -> Watch:

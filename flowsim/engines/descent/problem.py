@@ -20,10 +20,10 @@ Tree = Any
 
 
 class Weights(NamedTuple):
-    """A two-layer ReLU network's weights."""
+    """A two-layer ReLU network's weights; neurons are the last axis, which is the fastest."""
 
     a: Any  # (m,)
-    W: Any  # (m, d)
+    W: Any  # (d, m)
 
 
 class LogNorm(NamedTuple):
@@ -32,7 +32,7 @@ class LogNorm(NamedTuple):
     `size` is ``ln ||w||``, or a where ``|a| < ||w||``.
     """
 
-    direction: Any  # (m, d), of w
+    direction: Any  # (d, m), of w
     size: Any  # (m,)
 
 
@@ -56,24 +56,24 @@ class ReluLoss:
 
     def look(self, params: Weights, args: Arguments) -> tuple[Any, Any]:
         """Return outputs (n,) and preactivations (n, m)."""
-        pre = args.X @ params.W.T
+        pre = args.X @ params.W
         return jnp.where(pre > 0, pre, self.slope * pre) @ params.a, pre
 
     def field(self, params: Weights, args: Arguments) -> Any:
-        """Return D (m, d)."""
+        """Return D (d, m)."""
         outputs, pre = self.look(params, args)
         r = args.y if self.frozen else args.y - outputs
         slope = jnp.where(pre > 0, jnp.ones((), pre.dtype), jnp.asarray(self.slope, pre.dtype))
-        return args.weight * ((slope * r[:, None]).T @ args.X)
+        return args.weight * (args.X.T @ (slope * r[:, None]))
 
     def gradient(self, params: Weights, args: Arguments) -> Weights:
         """Return the gradient of the loss."""
         D = self.field(params, args)
-        return Weights(-jnp.sum(params.W * D, axis=1), -params.a[:, None] * D)
+        return Weights(-jnp.sum(params.W * D, axis=0), -params.a * D)
 
     def sizes(self, params: Weights, args: Arguments) -> Any:
         """Return ``ln |(a, w)|`` of each neuron."""
-        square = params.a**2 + jnp.sum(params.W**2, axis=1)
+        square = params.a**2 + jnp.sum(params.W**2, axis=0)
         return 0.5 * jnp.log(square)
 
     def signs(self, params: Weights, args: Arguments) -> Any:
@@ -92,11 +92,6 @@ class LogNormLoss:
     slope: float
     frozen: bool
 
-    def weights(self, params: LogNorm, args: Arguments) -> Weights:
-        """Return a and W."""
-        norm, ratio = self._norm(params, args.constants)
-        return Weights(ratio * norm, norm[:, None] * params.direction)
-
     def _norm(self, params: LogNorm, kept: Kept) -> tuple[Any, Any]:
         """Return ``||w||`` and ``a / ||w||``."""
         q = params.size
@@ -107,7 +102,7 @@ class LogNormLoss:
 
     def look(self, params: LogNorm, args: Arguments) -> tuple[Any, Any]:
         """Return outputs (n,), and preactivations (n, m) over ``||w||``."""
-        pre = args.X @ params.direction.T
+        pre = args.X @ params.direction
         norm, ratio = self._norm(params, args.constants)
         return jnp.where(pre > 0, pre, self.slope * pre) @ (ratio * norm**2), pre
 
@@ -116,10 +111,10 @@ class LogNormLoss:
         outputs, pre = self.look(params, args)
         r = args.y if self.frozen else args.y - outputs
         slope = jnp.where(pre > 0, jnp.ones((), pre.dtype), jnp.asarray(self.slope, pre.dtype))
-        D = args.weight * ((slope * r[:, None]).T @ args.X)
-        along = jnp.sum(params.direction * D, axis=1)
+        D = args.weight * (args.X.T @ (slope * r[:, None]))
+        along = jnp.sum(params.direction * D, axis=0)
         norm, ratio = self._norm(params, args.constants)
-        turning = ratio[:, None] * (D - along[:, None] * params.direction)
+        turning = ratio * (D - along * params.direction)
         growth = jnp.where(args.constants.inner, norm, ratio) * along
         return LogNorm(-turning, -growth)
 
@@ -136,8 +131,8 @@ class LogNormLoss:
 
     def retract(self, params: LogNorm) -> LogNorm:
         """Put directions back onto the sphere."""
-        norm = jnp.sqrt(jnp.sum(params.direction**2, axis=1))
-        return LogNorm(params.direction / norm[:, None], params.size)
+        norm = jnp.sqrt(jnp.sum(params.direction**2, axis=0))
+        return LogNorm(params.direction / norm, params.size)
 
 
 @dataclass(frozen=True)
@@ -214,7 +209,7 @@ def start_of(net: Any, data: Dataset | None, settings: dict[str, Any]) -> Start:
             'in its weights, but has not; use coordinates="log_norm".'
         )
     args = Arguments(data.X, data.y, weight, ())
-    return Start(ReluLoss(net.negative_slope, frozen), Weights(net.a, net.W), args)
+    return Start(ReluLoss(net.negative_slope, frozen), Weights(net.a, net.W.T), args)
 
 
 def log_norm_of(net: TwoLayerReLU) -> tuple[LogNorm, Kept]:
@@ -240,13 +235,13 @@ def log_norm_of(net: TwoLayerReLU) -> tuple[LogNorm, Kept]:
     log_w = np.log(norm) + net.log_norm
     size = np.where(inner, net.a, log_w)
     sign = np.where(a < 0, -1.0, 1.0)
-    return LogNorm(w / norm[:, None], size), Kept(sign, inner, log_gap)
+    return LogNorm((w / norm[:, None]).T, size), Kept(sign, inner, log_gap)
 
 
 def network_at(start: Start, params: Tree, like: TwoLayerReLU) -> TwoLayerReLU:
     """Return parameters of a TwoLayerReLU's descent as the network."""
     if isinstance(start.loss, ReluLoss):
-        return TwoLayerReLU(params.a, params.W, like.negative_slope)
+        return TwoLayerReLU(params.a, params.W.T, like.negative_slope)
     kept = start.args.constants
     q = params.size
     with np.errstate(over="ignore", divide="ignore"):
@@ -255,4 +250,4 @@ def network_at(start: Start, params: Tree, like: TwoLayerReLU) -> TwoLayerReLU:
         ratio = np.where(
             kept.inner, q / inner, kept.sign * np.sqrt(1.0 + np.exp(kept.log_gap - 2 * log_w))
         )
-    return TwoLayerReLU(ratio, params.direction, like.negative_slope, log_scale=log_w)
+    return TwoLayerReLU(ratio, params.direction.T, like.negative_slope, log_scale=log_w)
