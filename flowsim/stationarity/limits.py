@@ -19,10 +19,17 @@ def feature_range(cells: Cells, codes: np.ndarray) -> np.ndarray:
     ``diag(c) X P_S v`` for any v, P_S the projector orthogonal to its slides.
     """
     blocks = []
-    for code in np.unique(codes, axis=0):
+    for code in distinct(codes):
         free = null_basis(cells.normals[code == 0])
         blocks.append((cells.coefficients(code)[:, None] * cells.X) @ free)
     return orthonormal(np.concatenate(blocks, axis=1)) if blocks else np.zeros((cells.n, 0))
+
+
+def distinct(codes: np.ndarray) -> np.ndarray:
+    """Return the different rows of codes (m, G), sorted."""
+    # Sorting rows of many hyperplanes is slow, and few rows differ.
+    found = {code.tobytes(): i for i, code in enumerate(np.ascontiguousarray(codes))}
+    return np.unique(codes[list(found.values())], axis=0)
 
 
 def attainable_range(cells: Cells) -> np.ndarray:
@@ -32,6 +39,8 @@ def attainable_range(cells: Cells) -> np.ndarray:
     on a hyperplane's samples are one even number and a linear function: the span of
     ``|nu_g . x|`` on each hyperplane's samples, and of X.
     """
+    if cells.n_hyperplanes == cells.n and np.min(cells.norms) > ROUNDING * np.max(cells.norms):
+        return np.eye(cells.n)
     even = np.zeros((cells.n, cells.n_hyperplanes))
     even[np.arange(cells.n), cells.index] = cells.norms
     return orthonormal(np.concatenate([even, cells.X], axis=1))
