@@ -42,7 +42,7 @@ def settle(j, new, z, exponent, balance, gap, gap_exponent, sign):  # pragma: no
     while size >= 2.0:
         size *= 0.5
         shift_up += 1
-    f = 2.0**-shift_up
+    f = 2.0**-shift_up if shift_up != 0 else 1.0  # a power takes as long as all the rest
     exponent[j] += shift_up
     for i in range(d + 1):
         z[j, i] = new[i] * f
