@@ -124,14 +124,17 @@ def _factor(flow: Integrator, e: Expansion) -> np.ndarray:
 
 
 def left_singular(F: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the left singular vectors (n, p) of F (n, p), and its singular values, descending.
+    """Return the left singular vectors of F (n, p), and its singular values, descending.
 
     Not by LAPACK, whose many small steps wait for the threads of BLAS where other work keeps cores
-    busy. Vectors of values near `RANK` may be orthogonal to some digits only.
+    busy. Vectors of values near `RANK` may be orthogonal to some digits only, others left out.
     """
     if F.shape[1] > F.shape[0]:
         U, sigma, _ = np.linalg.svd(F, full_matrices=False)
         return U, sigma
+    squares = np.sum(F**2, axis=0)
+    # Columns that add nothing above `RANK`: most, where most groups are of light neurons.
+    F = F[:, squares * len(squares) > RANK * np.max(squares, initial=0.0)]
     Q, R, U = np.ascontiguousarray(F.T), np.zeros((F.shape[1],) * 2), np.zeros(F.shape[::-1])
     orthonormalise(Q, R)
     rotation, sigma, _ = np.linalg.svd(R)
