@@ -121,6 +121,12 @@ class Cells:
         return np.where(positive, 1.0, self.slope), np.where(positive, self.slope, 1.0)
 
     @cached_property
+    def samples(self) -> tuple[np.ndarray, np.ndarray]:
+        """(G+1,) offsets and (n,) samples: each hyperplane's samples, one after another."""
+        per_plane = np.bincount(self.index, minlength=self.n_hyperplanes)
+        return np.append(0, np.cumsum(per_plane)), np.argsort(self.index, kind="stable")
+
+    @cached_property
     def rate_scale(self) -> float:
         """``max_k |y_k| ||x_k||``, the scale of the field at the origin."""
         return float(np.max(np.abs(self.y) * self.norms)) or float(np.max(self.norms))

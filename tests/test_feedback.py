@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from run_comparison import compare_runs
@@ -9,7 +11,7 @@ from run_comparison import compare_runs
 import flowsim as fs
 from flowsim.cells import TOUCH, Cells
 from flowsim.engines import Piecewise
-from flowsim.engines.piecewise import Integrator, feedback
+from flowsim.engines.piecewise import Integrator, added, feedback
 from flowsim.engines.piecewise.crossings import PATTERN, Crossings
 from flowsim.events import ALIVE, EventLog
 from flowsim.state import State
@@ -92,6 +94,38 @@ def test_what_crossings_do_to_others_is_known_to_first_order(effect: float) -> N
         ratios.append(error / found.turned)
     assert len(ratios) >= 8
     assert np.median(ratios) < 1e-3
+
+
+@pytest.mark.usefixtures("lenient")
+def test_what_had_been_added_by_a_crossing_is_known_to_leading_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At the end it is what walkers' outputs were integrated to, the better the shorter the step.
+
+    Slides on the way, and deaths, are no exceptions.
+    """
+    wholes, left, add_up, turn = [], [], added.add_up, Crossings.turn
+
+    def seen(crossings: Crossings, whole: np.ndarray, *others: np.ndarray) -> float:
+        wholes.append(whole)
+        return turn(crossings, whole, *others)
+
+    def noted(*args: Any) -> None:
+        add_up(*args)
+        left.append(np.linalg.norm(wholes[-1] - args[-1]) / np.linalg.norm(wholes[-1]))
+
+    monkeypatch.setattr(Crossings, "turn", seen)
+    monkeypatch.setattr(added, "add_up", noted)
+    medians = []
+    for effect in (1e-8, 1e-10):
+        left.clear()
+        for seed, slope in CROSSING:
+            flow = _flow(seed, n=20, m=20, slope=slope)
+            for _ in range(10):
+                _long_step(flow, effect)
+        medians.append(float(np.median(left)))
+    assert medians[0] < 0.05
+    assert medians[1] < 0.5 * medians[0]
 
 
 def test_a_neuron_turned_back_over_a_hyperplane_crosses_it_in_the_next_step(

@@ -33,6 +33,8 @@ def attainable_range(cells: Cells) -> np.ndarray:
     on a hyperplane's samples are one even number and a linear function: the span of
     ``|nu_g . x|`` on each hyperplane's samples, and of X.
     """
+    if cells.n_hyperplanes == cells.n and np.min(cells.norms) > ROUNDING * np.max(cells.norms):
+        return np.eye(cells.n)
     even = np.zeros((cells.n, cells.n_hyperplanes))
     even[np.arange(cells.n), cells.index] = cells.norms
     return orthonormal(np.concatenate([even, cells.X], axis=1))

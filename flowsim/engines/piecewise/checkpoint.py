@@ -84,7 +84,7 @@ class Checkpoint:
         recall(flow, held.restart)
         record.status, record.alignment_time = "", held.alignment_time
         if np.isnan(held.alignment_time):
-            record.alignment = None
+            record.alignment = record.alignment_state = None
         record.back_to(held.step)
         record.rows.first(held.events)
         store.rows = [row for row in store.rows if row.step <= held.step]

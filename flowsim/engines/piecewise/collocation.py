@@ -30,6 +30,7 @@ from flowsim.engines.piecewise.expansion import (
     compiled,
     moments_of,
     recurrence,
+    summing,
 )
 from flowsim.engines.piecewise.motion import evaluate
 
@@ -95,28 +96,105 @@ class Modes:
     @classmethod
     def of(cls, flow: Integrator, e: Expansion) -> Modes:
         """Decompose the kernel of the present state."""
-        cells, groups = flow.cells, flow.groups
-        z, mass = flow.state.z, e.mass
-        factors = []
-        for q, g in enumerate(e.active):
-            own = e.members[e.start[q] : e.start[q + 1]]
-            weighted = z[own] * np.sqrt(mass[own])[:, None]
-            P = groups.projector[g] if groups.projected[g] else np.eye(cells.d)
-            block = np.sum(weighted[:, 0] ** 2) * P + weighted[:, 1:].T @ weighted[:, 1:]
-            values, vectors = np.linalg.eigh(block)
-            root = vectors * np.sqrt(np.maximum(values, 0.0))
-            on = groups.on[g]
-            slopes = np.where(on > 0, 1.0, np.where(on < 0, cells.slope, 0.0))
-            factors.append(slopes[:, None] * (cells.X @ root))
-        U, sigma, _ = np.linalg.svd(np.hstack(factors), full_matrices=False)
+        cells = flow.cells
+        U, sigma = left_singular(_factor(flow, e))
         rate = cells.weight * sigma**2
-        kept = rate > RANK * rate[0]
+        kept = rate > RANK * np.max(rate, initial=0.0)
         return cls(U[:, kept], rate[kept])
 
     def slow(self, h: float, c: np.ndarray) -> np.ndarray:
         """Return what is left of an error c (..., n) of the residual after feedback over `h`."""
         gone = h * self.rate / (1.0 + h * self.rate)
         return c - ((c @ self.U) * gone) @ self.U.T
+
+
+def _factor(flow: Integrator, e: Expansion) -> np.ndarray:
+    """Return F (n, groups d) with ``K = weight F F^T``."""
+    cells, groups, d = flow.cells, flow.groups, flow.cells.d
+    blocks = np.empty((len(e.active), d, d))
+    second_moments(
+        e.active, e.start, e.members, flow.state.z, e.mass, groups.projected, groups.projector,
+        blocks,
+    )  # fmt: skip
+    values, vectors = np.linalg.eigh(blocks)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None]
+    on = groups.on[e.active]
+    slopes = np.where(on > 0, 1.0, np.where(on < 0, cells.slope, 0.0))
+    return ((cells.X @ root) * slopes[:, :, None]).transpose(1, 0, 2).reshape(cells.n, -1)
+
+
+def left_singular(F: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the left singular vectors of F (n, p), and its singular values, descending.
+
+    Not by LAPACK, whose many small steps wait for the threads of BLAS where other work keeps cores
+    busy. Vectors of values near `RANK` may be orthogonal to some digits only, others left out.
+    """
+    if F.shape[1] > F.shape[0]:
+        U, sigma, _ = np.linalg.svd(F, full_matrices=False)
+        return U, sigma
+    squares = np.sum(F**2, axis=0)
+    # Columns that add nothing above `RANK`: most, where most groups are of light neurons.
+    F = F[:, squares * len(squares) > RANK * np.max(squares, initial=0.0)]
+    Q, R, U = np.ascontiguousarray(F.T), np.zeros((F.shape[1],) * 2), np.zeros(F.shape[::-1])
+    orthonormalise(Q, R)
+    rotation, sigma, _ = np.linalg.svd(R)
+    combine(rotation, Q, U)
+    return U.T, sigma
+
+
+@summing
+def orthonormalise(Q, R):  # pragma: no cover - compiled
+    """Replace the rows of Q (p, n) by orthonormal ones, ``Q_before^T = Q^T R``; R comes zero.
+
+    By the modified method of Gram and Schmidt, which takes each row out of all later ones.
+    """
+    p, n = Q.shape
+    for i in range(p):
+        s = 0.0
+        for k in range(n):
+            s += Q[i, k] * Q[i, k]
+        R[i, i] = np.sqrt(s)
+        f = 1.0 / R[i, i] if s > 0.0 else 0.0
+        for k in range(n):
+            Q[i, k] *= f
+        for j in range(i + 1, p):
+            s = 0.0
+            for k in range(n):
+                s += Q[i, k] * Q[j, k]
+            R[i, j] = s
+            for k in range(n):
+                Q[j, k] -= s * Q[i, k]
+
+
+@summing
+def combine(rotation, Q, out):  # pragma: no cover - compiled
+    """Add ``rotation^T Q`` to out (p, n)."""
+    for i in range(out.shape[0]):
+        for j in range(Q.shape[0]):
+            f = rotation[j, i]
+            for k in range(out.shape[1]):
+                out[i, k] += f * Q[j, k]
+
+
+@compiled
+def second_moments(  # pragma: no cover - compiled
+    active, start, members, z, mass, projected, projector, out
+):
+    """Write ``sum a^2 P + sum w w^T`` (d, d) of each group, P its projector onto its slides."""
+    d = out.shape[1]
+    for q in range(active.shape[0]):
+        out[q], aa, g = 0.0, 0.0, active[q]
+        for u in range(start[q], start[q + 1]):
+            j = members[u]
+            aa += mass[j] * z[j, 0] ** 2
+            for i in range(d):
+                f = mass[j] * z[j, 1 + i]
+                for s in range(d):
+                    out[q, i, s] += f * z[j, 1 + s]
+        for i in range(d):
+            for s in range(d):
+                unprojected = 1.0 if i == s else 0.0
+                out[q, i, s] += aa * (projector[g, i, s] if projected[g] else unprojected)
 
 
 @compiled
@@ -156,8 +234,10 @@ def outputs_at(  # pragma: no cover - compiled
         add_output(slope, on[active[q]], v, U)
 
 
-def collocate(flow: Integrator, e: Expansion, h: float) -> float:
+def collocate(flow: Integrator, e: Expansion, h: float, modes: Modes) -> float:
     """Make `e` the expansion over a step `h`; return its error over the tolerance.
+
+    `modes` are those of the state.
 
     That is the largest turning of a neuron that the polynomial's two highest terms make, after
     feedback, or that of the neurons' own series. Infinite if Newton's method does not converge.
@@ -165,7 +245,6 @@ def collocate(flow: Integrator, e: Expansion, h: float) -> float:
     cells, method = flow.cells, radau(min(STAGES, flow.order - 2))
     s = len(method.nodes)
     at_nodes = np.vander(method.nodes, s, increasing=True)
-    modes = Modes.of(flow, e)
     inverse = np.linalg.inv(np.eye(s) + h * modes.rate[:, None, None] * method.integral)
     floor = 8.0 * np.finfo(float).eps * (np.abs(e.r[0]).max() + np.abs(cells.y).max())
     e.unit, e.r[1:] = h, 0.0

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from flowsim.engines.piecewise.walkers import Party
 
 #: Neurons may be turned by at most so many times the tolerance.
-CORRECTED = 100.0
+CORRECTED = 1000.0
 
 
 def largest_turn(rtol: float) -> float:
@@ -43,7 +43,7 @@ def largest_turn(rtol: float) -> float:
     Events inside it are off by a part of that, so it is less in terms of looser tolerances; states
     at its end by what `Feedback.error` estimates.
     """
-    return min(max((1e-4 / rtol) ** 0.25, 1.0), CORRECTED) * rtol
+    return min(max((1e-6 / rtol) ** 0.5, 1.0), CORRECTED) * rtol
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,9 +104,9 @@ def find(flow: Integrator, e: Expansion, party: Party, tau: float) -> Feedback:
     whole = J[0] - c
     F0, F1 = kernel.fields(whole), kernel.fields(integral)
     crossings = Crossings(party)
-    turned = crossings.turn(np.array([whole, integral, e.residual(tau)]))
+    turned = crossings.turn(whole, integral, e.residual(tau))
     turned = max(turned, float(np.linalg.norm(F0, axis=1).max(initial=0.0)))
-    error = _error(flow, e, party, tau / e.unit, J, (a, b, c)) + crossings.error(whole)
+    error = _error(flow, e, party, tau / e.unit, J, (a, b, c)) + crossings.error
     return Feedback(turned, error + unknown, F0, F1)
 
 
@@ -151,13 +151,10 @@ def _error(
     pairs = ((a, J[3]), (b, J[2] - a), (c, J[1] - b))
     contraction = max((norm(Kv) / norm(v) for Kv, v in pairs if np.any(v)), default=0.0)
     series = size(flow, a) * contraction**3 * x / 6.0
-    rates, mass = e.unit * e.rates(), e.mass[e.members]
-    total, walking = float(mass.sum()), float(e.mass[party.neurons].sum())
-    if total > 0.0:  # the kernel changes as neurons grow, and where they walk
-        mean_rate = float(mass @ np.repeat(rates, np.diff(e.start))) / total
-        kernel = size(flow, c) * (mean_rate * x + walking / total)
-    else:
-        kernel = 0.0
+    rates, walking = e.unit * e.rates(), float(e.mass[party.neurons].sum())
+    total, moving = turning.masses(e.start, e.members, e.mass, rates)
+    # The kernel changes as neurons grow, and where they walk.
+    kernel = size(flow, c) * (moving * x + walking) / total if total > 0.0 else 0.0
     rate = float(rates.max(initial=0.0))
     swing = e.unit * float(norm(e.D[:, 1], axis=1).max(initial=0.0))
     order = size(flow, J[1]) * (rate**2 / 4.0 + swing / 2.0) * x

@@ -7,6 +7,7 @@ and the step is as long as that is known to the tolerance (docs/engine.md, two l
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
@@ -161,10 +162,6 @@ class Integrator:
         squares = (0.0 if self.frozen else cells.weight) * cells.norms**2
         self._spread = float(np.sum(squares))
         self._planes = np.bincount(cells.index, weights=squares, minlength=cells.n_hyperplanes)
-        sides = np.stack(cells.side_coefficients[::-1], axis=1)  # minus, plus
-        pairs = squares[:, None, None] * sides[:, :, None] * sides[:, None]
-        self.pair_weights = np.zeros((cells.n_hyperplanes, 2, 2))
-        np.add.at(self.pair_weights, cells.index, pairs)
         self.largest_singular = float(np.linalg.norm(cells.X, 2))
         # The walk takes q from each thread, and no Gram matrix.
         self.plan_of_walks = plan_of(cells)._replace(gram=np.empty((0, 0)))
@@ -344,10 +341,10 @@ class Integrator:
         if self.every_event:
             return float(t[0])
         tau = _where_turned(t, kink, self.allowance, h)
-        for i in np.flatnonzero(exits & (t <= tau)):
-            if self._exit_error(t, kink, float(t[i])) > 1.0:
-                return float(t[t < t[i]][-1])
-        return tau
+        ends = t[exits & (t <= tau)]
+        # The error grows with the time.
+        safe = bisect_right(ends, 1.0, key=lambda at: self._exit_error(t, kink, float(at)))
+        return float(t[t < ends[safe]][-1]) if safe < len(ends) else tau
 
     def _exit_error(self, t: np.ndarray, kink: np.ndarray, at: float) -> float:
         """Return how far off, over what is allowed, neurons are `at` a slide's end.
@@ -426,13 +423,14 @@ class Integrator:
         party, found = step.walked.party, step.walked.feedback
         if party is None or not party.summed:
             return 1.0
-        exits = max((self._exit_error(t, kink, at) for at in party.exits()), default=0.0)
+        exits = party.exits()
+        exit_error = self._exit_error(t, kink, float(exits.max())) if len(exits) else 0.0
         large = np.inf
         # What neurons are turned by grows with the square of the time, its error faster.
         factor = min(
             np.sqrt(self.largest_turn / found.turned) if found.turned > 0.0 else large,
             (self.rtol / found.error) ** 0.25 if found.error > 0.0 else large,
-            1.0 / np.sqrt(exits) if exits > 0.0 else large,
+            1.0 / np.sqrt(exit_error) if exit_error > 0.0 else large,
         )
         return float(factor)
 

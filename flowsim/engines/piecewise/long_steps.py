@@ -51,8 +51,9 @@ class LongSteps:
     def expand(self, flow: Integrator, e: Expansion, limit: float) -> Expansion:
         """Return the expansion over a long step, or that of the Taylor step again."""
         h = _power(min(max(self._next, 2.0 * COST * e.step), limit, flow.outlook))
+        modes = collocation.Modes.of(flow, e)
         while h >= LEAST * self._taylor:
-            error = collocation.collocate(flow, e, h)
+            error = collocation.collocate(flow, e, h, modes)
             order = min(collocation.STAGES, flow.order - 2)
             # Where Newton's method fails, or all is exact, the error says nothing.
             factor = 0.9 * error ** (-1.0 / order) if 0.0 < error < np.inf else 0.1

@@ -46,3 +46,16 @@ def turn_riders(  # pragma: no cover - compiled
                 count = 0
         turn(count, tile, z, D[q], F0[q], F1[q])
         q += 1
+
+
+@compiled
+def masses(start, members, mass, rates):  # pragma: no cover - compiled
+    """Return the sum of all masses, and that of masses times the rates (groups,)."""
+    total, moving = 0.0, 0.0
+    for q in range(start.shape[0] - 1):
+        s = 0.0
+        for u in range(start[q], start[q + 1]):
+            s += mass[members[u]]
+        total += s
+        moving += s * rates[q]
+    return total, moving

@@ -27,6 +27,7 @@ from flowsim.engines.piecewise.near import gather, keep_up, leave, update_margin
 from flowsim.engines.piecewise.own import expand, onto_slides, shift, terms_of
 from flowsim.engines.piecewise.roots import horner
 from flowsim.engines.piecewise.slides import slide_exit
+from flowsim.engines.piecewise.steepness import note_arrival, note_leaving
 from flowsim.engines.piecewise.walk_arrays import ASKS, CUT, DONE, FULL, GOING
 from flowsim.engines.piecewise.walk_sums import add_stretch, change_side, load_ridden
 from flowsim.events import DEAD, kind_code
@@ -195,16 +196,16 @@ def _walk_one(  # pragma: no cover - compiled
             if not alone or walkers.fresh[k, where] or not tiny > touch**2:
                 walkers.status[k] = ASKS
                 return drift
-            written, before = out.count[0], steepness(x, where, rank, plan, work) if summed else 0.0
+            written = out.count[0]
+            if summed:
+                note_arrival(x, where, rank, z[0], walkers.exponent[k], plan, work)
             on = _choose(plan, k, x, where, count, on, ends, walkers, sums, U, out, work)
             if on < 0:
                 walkers.status[k] = ASKS
                 return drift
-            if summed:
-                mass = z[0] ** 2 * 2.0 ** max(2 * walkers.exponent[k], -2000)
-                for i in range(written, out.count[0]):
-                    if out.rows[i, 2] == where:
-                        out.steep[i, 0], out.steep[i, 1] = mass, before
+            for i in range(written, out.count[0] if summed else written):
+                if out.rows[i, 2] == where:
+                    out.steep[i] = work.steep
         if walkers.fate[k] == DEAD:
             break
         if what == SLIDE and not alone:  # it has come onto others at the same time
@@ -212,11 +213,9 @@ def _walk_one(  # pragma: no cover - compiled
             return drift
         count = list_slides(code, work) if what == SLIDE or count > 0 or code[where] == 0 else 0
         rank = span_slides(plan, count, work)
-        if summed and what == MARGIN:  # the choice has used the basis of the slides
-            after = steepness(x, where, rank, plan, work)
-            for i in range(written, out.count[0]):
-                if out.rows[i, 2] == where:
-                    out.steep[i, 2] = after
+        for i in range(written, out.count[0] if summed and what == MARGIN else written):
+            if out.rows[i, 2] == where:  # the choice has used the basis of the slides
+                note_leaving(x, where, rank, plan, work, out.steep[i])
         if count > 0:
             onto_slides(rank, work.choice.basis, z[1:])
             update_margins(z[1:], near)
@@ -226,19 +225,6 @@ def _walk_one(  # pragma: no cover - compiled
     walkers.x[k] = x
     walkers.status[k] = DONE
     return drift
-
-
-@compiled
-def steepness(x, g, rank, plan, work):  # pragma: no cover - compiled
-    """Return nu_g . D of the present cell at `x`, D projected onto the slides."""
-    normals, D = plan.normals, work.new[1:]
-    for i in range(normals.shape[0]):
-        D[i] = horner(work.base[:, i], x)
-    onto_slides(rank, work.choice.basis, D)
-    s = 0.0
-    for i in range(normals.shape[0]):
-        s += normals[i, g] * D[i]
-    return s
 
 
 @compiled

@@ -48,12 +48,13 @@ class Walkers(NamedTuple):
 class Log(NamedTuple):
     """What happened, in the order of each walker; `count` rows are filled.
 
-    `steep` has of a crossing a^2, with the neuron's mass, and nu . D before and after it.
+    `steep` has of a crossing a^2, with the neuron's mass, nu . D before and behind it, nu
+    projected onto the slides before it, and by how much D is more behind it.
     """
 
     rows: np.ndarray  # (R, 5) int32: walker, kind, hyperplane, before, after
     x: np.ndarray  # (R,)
-    steep: np.ndarray  # (R, 3)
+    steep: np.ndarray  # (R, 3 + 2d)
     count: np.ndarray  # (1,) int64
 
 
@@ -73,6 +74,7 @@ class Scratch(NamedTuple):
     D: np.ndarray  # (order+1, d): its projection onto the slides
     new: np.ndarray  # (d+1,)
     tile: Tile  # of one neuron
+    steep: np.ndarray  # (3 + 2d,)
     multipliers: np.ndarray  # (d, d)
     all: np.ndarray  # (G,) int64, all hyperplanes
     slides: np.ndarray  # (G,) int64
@@ -88,18 +90,20 @@ def scratch(order: int, d: int, planes: int) -> Scratch:
     return Scratch(
         np.zeros((2, planes)), np.zeros(planes), np.zeros(p), np.zeros((2, planes, p)),
         np.zeros((2, p)), np.zeros((3, p)), np.zeros(p), np.zeros((p, d)), np.zeros((p, d)),
-        np.zeros((p, d)), np.zeros((p, d)), np.zeros(d + 1), tile_of(d, 1), np.zeros((d, d)),
+        np.zeros((p, d)), np.zeros((p, d)), np.zeros(d + 1), tile_of(d, 1), np.zeros(3 + 2 * d),
+        np.zeros((d, d)),
         np.arange(planes), np.zeros(planes, np.int64), np.zeros(planes + 1, np.int64),
         switching.scratch(d, planes), near.empty(d, planes),
         Ridden(np.zeros(p), np.zeros((p, d))),
     )  # fmt: skip
 
 
-def log(rows: int) -> Log:
+def log(rows: int, d: int) -> Log:
     """Allocate a log of so many rows."""
     return Log(
-        np.empty((rows, 5), np.int32), np.empty(rows), np.empty((rows, 3)), np.zeros(1, np.int64)
-    )
+        np.empty((rows, 5), np.int32), np.empty(rows), np.empty((rows, 3 + 2 * d)),
+        np.zeros(1, np.int64),
+    )  # fmt: skip
 
 
 def with_sides(plan: Plan, work: Scratch) -> Plan:

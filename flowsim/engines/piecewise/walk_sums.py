@@ -104,26 +104,51 @@ def change_side(k, g, old, new, sums, U):  # pragma: no cover - compiled
 def finish(  # pragma: no cover - compiled
     k0, k1, end, walkers, sums, start, first, A, W, ridden, U
 ):
-    """Put the moments of walkers k0 to k1, at their end, into U."""
+    """Put the moments of walkers k0 to k1, at their end, into U.
+
+    Where a walker's cell is still its first one, that is done for all of a group at once.
+    """
     moments, d = sums.moved.shape[1:]
+    left = np.empty((moments, d))
     for k in range(k0, k1):
         if walkers.fate[k] != ALIVE and walkers.x[k] < end:
             load_ridden(k, walkers, sums, start, first, A, W, ridden)
             x = walkers.x[k]
             add_stretch(k, x, end - x, 0.0, ridden.a, ridden.w, sums, ridden)
-        for q in range(moments):
-            for i in range(d):
-                _add_sides(
-                    walkers.code[k], sums.moved[k, q, i], sums.code[k], -sums.rode[k, q, i],
-                    U[0, q, i], U[1, q, i],
-                )  # fmt: skip
+    for k in range(k0, k1):
+        _leave_group(k, walkers.code[k], sums, U)
+    done = np.zeros(k1 - k0, np.bool_)
+    for k in range(k0, k1):
+        if not done[k - k0]:
+            left[:] = 0.0
+            for other in range(k, k1):
+                if walkers.group[other] == walkers.group[k]:
+                    left += sums.moved[other] - sums.rode[other]
+                    done[other - k0] = True
+            for q in range(moments):
+                for i in range(d):
+                    _add_sides(sums.code[k], left[q, i], U[0, q, i], U[1, q, i])
+
+
+@compiled
+def _leave_group(k, code, sums, U):  # pragma: no cover - compiled
+    """Put what walker k has added by the end into its last cell instead of its first."""
+    old = sums.code[k]
+    for g in range(code.shape[0]):
+        if code[g] != old[g]:
+            for q in range(U.shape[1]):
+                for i in range(U.shape[2]):
+                    if code[g] != 0:
+                        U[int(code[g] > 0), q, i, g] += sums.moved[k, q, i]
+                    if old[g] != 0:
+                        U[int(old[g] > 0), q, i, g] -= sums.moved[k, q, i]
 
 
 @summing
-def _add_sides(code, f, old, f_old, minus, plus):  # pragma: no cover - compiled
+def _add_sides(code, f, minus, plus):  # pragma: no cover - compiled
     for g in range(code.shape[0]):
-        plus[g] += f * (code[g] > 0) + f_old * (old[g] > 0)
-        minus[g] += f * (code[g] < 0) + f_old * (old[g] < 0)
+        plus[g] += f * (code[g] > 0)
+        minus[g] += f * (code[g] < 0)
 
 
 @summing

@@ -4,24 +4,143 @@ from __future__ import annotations
 
 import numpy as np
 
-from flowsim.engines.piecewise.expansion import compiled
+from flowsim.engines.piecewise.added import coefficients, slope_at
+from flowsim.engines.piecewise.expansion import compiled, summing
 from flowsim.engines.piecewise.own import onto_slides
 from flowsim.engines.piecewise.turning import turn
-from flowsim.engines.piecewise.walk import list_slides, span_slides, sum_of_sides
-from flowsim.events import ALIVE
+from flowsim.engines.piecewise.walk import list_slides, span_slides
+from flowsim.events import ALIVE, kind_code
+
+#: By how much of it may be wrong what is known only at the end of what crossings do to later ones.
+UNSURE = 0.2
+
+PATTERN = kind_code("pattern")
 
 
 @compiled
-def fields_of_walkers(plan, ends, walkers, out):  # pragma: no cover - compiled
-    """Write the fields (K, 3, d) of F0, F1 and D, whose sides add ends (2, G, 3)."""
-    for k in range(out.shape[0]):
-        if walkers.fate[k] == ALIVE:
-            sum_of_sides(plan.normals, walkers.code[k], ends, out[k])
+def fields_of_walkers(  # pragma: no cover - compiled
+    order, weight, slope, X, index, orientation, first, samples, r, old, walkers, out
+):
+    """Write the fields (K, R, d) that r (R, n) makes in the walkers' cells.
+
+    `order` lists walkers of one group, whose first cell was in old (K, G), one after another: a
+    walker's cell is that but for the hyperplanes that it has crossed.
+    """
+    c, field = np.empty(X.shape[1]), np.empty(out.shape[1:])
+    last = -1
+    for k in order:
+        if walkers.group[k] != last:
+            last = walkers.group[k]
+            coefficients(old[k], index, orientation, slope, c)
+            for o in range(r.shape[0]):
+                for i in range(X.shape[0]):
+                    field[o, i] = weight * _product(c, r[o], X[i])
+        out[k] = field
+        code = walkers.code[k]
+        for g in range(code.shape[0]):
+            if code[g] != old[k, g]:
+                for n in range(first[g], first[g + 1]):
+                    p, side = samples[n], orientation[samples[n]]
+                    more = slope_at(code[g] * side, slope) - slope_at(old[k, g] * side, slope)
+                    for o in range(r.shape[0]):
+                        for i in range(X.shape[0]):
+                            out[k, o, i] += weight * more * r[o, p] * X[i, p]
+
+
+@summing
+def _product(c, r, x):  # pragma: no cover - compiled
+    total = 0.0
+    for k in range(c.shape[0]):
+        total += c[k] * r[k] * x[k]
+    return total
+
+
+@compiled
+def turn_crossing(  # pragma: no cover - compiled
+    rows, x, steep, begun, end, unit, rate, normals, z, touch, felt, rest, beside, F0, moved, later
+):
+    """Add to F0 (K, d), those of the last cells, what comes of when they were entered.
+
+    Before it crossed a hyperplane a neuron felt its samples as they act on the other side. And the
+    neuron was turned by then, so that it crossed earlier or later, and has had the field behind
+    for longer or shorter. So it has where it was turned over the hyperplane at the end of the step
+    before, `z` (K, d+1) being where it began.
+
+    `felt` is that of `added`, rest (K, d) the fields of what it does not know, of third order in
+    time, and beside (G,) what that adds to them at a hyperplane; neurons turn at most at `rate`.
+    moved (R,) receives by how much crossings are later, later (K,) by how much F0 may be wrong.
+    """
+    d = normals.shape[0]
+    for i in range(rows.shape[0]):
+        moved[i] = 0.0
+        if rows[i, 1] != PATTERN:
+            continue
+        k, g, v = rows[i, 0], rows[i, 2], steep[i, 1]
+        part = ((x[i] - begun) / (end - begun)) ** 3 if end > begun else 1.0
+        others, margin = 0.0, 0.0
+        for s in range(d):
+            others += part * steep[i, 3 + s] * rest[k, s]
+            margin += normals[s, g] * z[k, 1 + s]
+        turned = felt[i, 0] + others
+        if x[i] == 0.0 and abs(margin) > touch:
+            turned += margin / z[k, 0]
+        by = turned / v if v != 0.0 and rows[i, 3] == -rows[i, 4] else 0.0
+        jump = 0.0
+        for s in range(d):
+            jump += steep[i, 3 + d + s] ** 2
+            F0[k, s] += felt[i, 1] * normals[s, g] + by * steep[i, 3 + d + s]
+        if rows[i, 3] == -rows[i, 4]:
+            jump = np.sqrt(jump) / abs(v) if v != 0.0 else 0.0
+            wrong = min(1.0, rate * (x[i] - begun)) * abs(turned) + UNSURE * abs(others)
+            later[k] += part * beside[g] + jump * wrong
+        if v != 0.0:
+            moved[i] = -turned / (unit * v)
+
+
+@compiled
+def move_events(order, rows, x, moved, end):  # pragma: no cover - compiled
+    """Move the times of rows by `moved`, and those of what else happened to a neuron then.
+
+    `order` lists all rows by time. A crossing at the step's beginning was in the step before.
+    """
+    for n in range(order.shape[0]):
+        i = order[n]
+        if moved[i] == 0.0:
+            continue
+        for way in (-1, 1):
+            other = n + way
+            while 0 <= other < order.shape[0] and x[order[other]] == x[i]:
+                o = order[other]
+                if rows[o, 0] == rows[i, 0] and moved[o] == 0.0:
+                    moved[o] = moved[i]
+                other += way
+    for i in range(x.shape[0]):
+        x[i] = min(max(x[i] + moved[i], 0.0 if x[i] > 0.0 else -end), end)
+
+
+@compiled
+def undo_early(rows, normals, touch, walkers, kept):  # pragma: no cover - compiled
+    """Let neurons that are before a hyperplane again, which they had just crossed, be there.
+
+    kept (R,) receives which rows are left; returns whether all.
+    """
+    kept[:] = True
+    for i in range(rows.shape[0] - 1, -1, -1):
+        k, kind, g, before, after = rows[i]
+        if kind != PATTERN or before != -after or walkers.code[k, g] != after:
+            continue
+        margin = 0.0
+        for s in range(normals.shape[0]):
+            margin += normals[s, g] * walkers.z[k, 1 + s]
+        if walkers.fate[k] == ALIVE and after * margin < -touch:
+            walkers.code[k, g], walkers.fresh[k, g] = before, False
+            kept[i] = False
+    return np.all(kept)
 
 
 @compiled
 def turn_walkers(plan, fields, walkers, work):  # pragma: no cover - compiled
-    """Turn walkers by F0, F1 and D (K, 3, d), on their slides. Returns the largest ``||F0||``."""
+    """Turn walkers by F0, F1 and D (K, 3+, d), on their slides. Returns the largest ``||F0||``."""
     largest = 0.0
     for k in range(fields.shape[0]):
         if walkers.fate[k] != ALIVE:
@@ -35,58 +154,3 @@ def turn_walkers(plan, fields, walkers, work):  # pragma: no cover - compiled
         onto_slides(rank, work.choice.basis, walkers.z[k, 1:])
         largest = max(largest, np.sqrt(np.sum(fields[k, 0] ** 2)))
     return largest
-
-
-@compiled
-def shared_planes(  # pragma: no cover - compiled
-    order, rows, x, steep, weights, end, before, until, last
-):
-    """Find what several neurons that cross one hyperplane do to each other there, to first order.
-
-    With v_i the rate of their a nu . w on a side, after less before they cross at x_i,
-
-        A_s(x) = sum_{x_i < x} v_i (x - x_i)^2 / 2
-
-    is what they have added to its integral on side s by x, and ``-sum_s' weights[g, s, s'] A_s'``
-    turns w along nu on side s. `order` lists the crossings by hyperplane and time; `weights` are
-    ``weight sum_k |x_k|^2 c_k(s) c_k(s')``. Of each row, `before` and `until` (R, 2) receive that
-    on the sides before and behind the crossing, by x and (`until`) by the end; last (G, 2) A_s.
-    """
-    total, added = np.zeros((2, 3)), np.zeros(2)
-    last[:] = 0.0
-    for n in range(order.shape[0]):
-        i = order[n]
-        g = rows[i, 2]
-        if n == 0 or rows[order[n - 1], 2] != g:
-            first = x[i]
-            total[:] = 0.0
-        s = x[i] - first
-        _sums_at(total, s, added)
-        _on_sides(rows[i], weights[g], added, before[i])
-        for side in range(2):
-            v = steep[i, 2] * int(rows[i, 4] == 2 * side - 1)
-            v -= steep[i, 1] * int(rows[i, 3] == 2 * side - 1)
-            v *= steep[i, 0]
-            total[side, 0] += v
-            total[side, 1] += v * s
-            total[side, 2] += v * s * s
-        _sums_at(total, end - first, last[g])
-    for n in range(order.shape[0]):
-        i = order[n]
-        _on_sides(rows[i], weights[rows[i, 2]], last[rows[i, 2]], until[i])
-
-
-@compiled
-def _sums_at(total, s, out):  # pragma: no cover - compiled
-    for side in range(2):
-        out[side] = 0.5 * (s * (s * total[side, 0] - 2.0 * total[side, 1]) + total[side, 2])
-
-
-@compiled
-def _on_sides(row, weights, added, out):  # pragma: no cover - compiled
-    for i in range(2):
-        out[i] = 0.0
-        code = row[3 + i]
-        for other in range(2):
-            if code != 0:
-                out[i] -= weights[int(code > 0), other] * added[other]

@@ -162,7 +162,7 @@ class Party:
             cells = flow.cells
             return (
                 walk_arrays.scratch(order, cells.d, cells.n_hyperplanes),
-                walk_arrays.log(LOG_ROWS),
+                walk_arrays.log(LOG_ROWS, cells.d),
             )
 
     def give_back(self, work: walk_arrays.Scratch, log: walk_arrays.Log) -> None:
@@ -201,7 +201,8 @@ class Party:
         rest = [row for row in rest if row[1] != SIGN_CHANGE]
         rows = np.concatenate([np.reshape(part, (-1, 5)) for part in (turns, patterns, rest)])
         count = len(rows)
-        self._drained.append((rows.astype(np.int32), np.full(count, x), np.zeros((count, 3))))
+        steep = np.zeros((count, 3 + 2 * self.flow.cells.d))
+        self._drained.append((rows.astype(np.int32), np.full(count, x), steep))
 
     def moments(self) -> np.ndarray:
         """Return the moments (MOMENTS, n), in units, of what the neurons have added to outputs."""
@@ -223,7 +224,7 @@ class Party:
 
     @property
     def log(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What has happened: rows (R, 5), x (R,) and steep (R, 3) of `walk_arrays.Log`."""
+        """What has happened: rows, x and steep of `walk_arrays.Log`."""
         if len(self._drained) > 1:
             parts = zip(*self._drained, strict=True)
             self._drained = [tuple(np.concatenate(part) for part in parts)]

@@ -1,0 +1,105 @@
+"""What crossings have added to the residual by the time of a later one, to leading order; compiled.
+
+A neuron that crosses hyperplane g at x_j changes the rate of its outputs at once, by
+
+    v_jk = -a^2 (c'_k D' - c_k D) . x_k,
+
+c and D before, c' and D' behind it: off g all outputs bend with the neuron's field, on g they do
+since the neuron leaves or enters them. So the integral of delta (`feedback`) is by x
+
+    P_k(x) = sum_{x_j < x} v_jk (x - x_j)^2 / 2,
+
+up to what is of third order in the time since.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from flowsim.engines.piecewise.detection import project_all
+from flowsim.engines.piecewise.expansion import compiled, summing
+
+
+@compiled
+def slope_at(side, slope):  # pragma: no cover - compiled
+    """Return the slope of sigma on a side, 0 on a slide."""
+    return 1.0 * (side > 0.0) + slope * (side < 0.0)
+
+
+@compiled
+def coefficients(code, index, orientation, slope, out):  # pragma: no cover - compiled
+    """Write the slopes of sigma (n,) at the samples in a cell, 0 on slides."""
+    for k in range(out.shape[0]):
+        out[k] = slope_at(code[index[k]] * orientation[k], slope)
+
+
+@compiled
+def add_up(  # pragma: no cover - compiled
+    order, rows, x, steep, end, unit, weight, slope, X, norms, index, orientation, first, samples,
+    codes, felt, strength, whole,
+):  # fmt: skip
+    """Go through the crossings, listed by time in `order`.
+
+    X (d, n); samples[first[g] : first[g+1]] are those of hyperplane g; codes (K, G), those of
+    the walkers at the start, are overwritten. Of each row felt (R, 2) receives by
+    how much the neuron has been turned along the normal by then, and by how much more than in the
+    cell behind; strength (R,) a bound on what v adds to the rate of any field. whole (n,) receives
+    P at the end. Times are in units, and fields those of an expansion's units.
+    """
+    d, n, scale = X.shape[0], X.shape[1], weight * unit * unit
+    sums, c, seen = np.zeros((3, n)), np.empty(n), np.empty(n)
+    begun = x[order[0]] if order.shape[0] > 0 else 0.0
+    for i in order:
+        k, g, s = rows[i, 0], rows[i, 2], x[i] - begun
+        mass, behind = steep[i, 0], steep[i, 2]
+        coefficients(codes[k], index, orientation, slope, c)
+        felt[i], strength[i] = 0.0, 0.0
+        if mass > 0.0:
+            project_all(X, steep[i, 3 : 3 + d], seen)
+            felt[i, 0] = scale * _met(s, sums, c, seen)
+            project_all(X, steep[i, 3 + d :], seen)
+            strength[i] = scale * mass * _size(c, seen, norms)
+            _bend(-mass, s, c, seen, sums)
+        for at in range(first[g], first[g + 1]):
+            o = samples[at]
+            through = orientation[o] * norms[o]
+            other = slope_at(rows[i, 4] * orientation[o], slope) - c[o]
+            p = 0.5 * (s * (s * sums[0, o] - 2.0 * sums[1, o]) + sums[2, o])
+            felt[i, 1] -= scale * other * through * p
+            v = -mass * other * behind * through
+            strength[i] += scale * abs(v) * norms[o]
+            sums[0, o] += v
+            sums[1, o] += v * s
+            sums[2, o] += v * s * s
+        codes[k, g] = rows[i, 4]
+    s = end - begun
+    for o in range(n):
+        whole[o] = 0.5 * unit * (s * (s * sums[0, o] - 2.0 * sums[1, o]) + sums[2, o])
+
+
+@summing
+def _met(s, sums, c, seen):  # pragma: no cover - compiled
+    """Return ``sum_k c_k seen_k P_k``."""
+    total = 0.0
+    for k in range(c.shape[0]):
+        p = s * (s * sums[0, k] - 2.0 * sums[1, k]) + sums[2, k]
+        total += c[k] * seen[k] * p
+    return 0.5 * total
+
+
+@summing
+def _size(c, seen, norms):  # pragma: no cover - compiled
+    total = 0.0
+    for k in range(c.shape[0]):
+        total += c[k] * abs(seen[k]) * norms[k]
+    return total
+
+
+@summing
+def _bend(f, s, c, seen, sums):  # pragma: no cover - compiled
+    """Add the jump ``f c_k seen_k`` of all rates at `s`."""
+    for k in range(c.shape[0]):
+        v = f * c[k] * seen[k]
+        sums[0, k] += v
+        sums[1, k] += v * s
+        sums[2, k] += v * s * s
