@@ -28,7 +28,6 @@ from numpy.polynomial import legendre, polynomial
 from flowsim.engines.piecewise.expansion import (
     add_output,
     compiled,
-    moments_of,
     recurrence,
     summing,
 )
@@ -42,6 +41,8 @@ if TYPE_CHECKING:
 STAGES = 10
 #: Newton iterations; each gains the factor by which neurons turn in the step.
 ITERATIONS = 12
+#: Newton's method may stall where what it still changes is below so many tolerances.
+STALLED = 1.0
 #: Modes of the kernel that are faster than this part of the fastest are told apart.
 RANK = 1e-15
 #: Kernels of more groups times inputs, and samples, than this are left to Taylor steps.
@@ -118,9 +119,13 @@ def _factor(flow: Integrator, e: Expansion) -> np.ndarray:
     )  # fmt: skip
     values, vectors = np.linalg.eigh(blocks)
     root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None]
-    on = groups.on[e.active]
-    slopes = np.where(on > 0, 1.0, np.where(on < 0, cells.slope, 0.0))
-    return ((cells.X @ root) * slopes[:, :, None]).transpose(1, 0, 2).reshape(cells.n, -1)
+    return ((cells.X @ root) * _slopes(flow, e)[:, :, None]).transpose(1, 0, 2).reshape(cells.n, -1)
+
+
+def _slopes(flow: Integrator, e: Expansion) -> np.ndarray:
+    """Return the slopes of sigma at the samples in the groups' cells (groups, n)."""
+    on = flow.groups.on[e.active]
+    return np.where(on > 0, 1.0, np.where(on < 0, flow.cells.slope, 0.0))
 
 
 def left_singular(F: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -262,15 +267,16 @@ def collocate(flow: Integrator, e: Expansion, h: float, modes: Modes) -> float:
         change = float(np.abs(delta).max())
         if change <= floor:
             break
-        if not change < before:
+        if not change < before:  # rounding, which may matter to no neuron
+            if _turning(flow, e, h, delta[-1:]) <= STALLED * _allowed(flow, e, h):
+                break
             return np.inf
         before = change
         e.r[:s] += method.power @ delta
     else:
         return np.inf
     R = at_nodes @ e.r[:s]
-    top = np.abs(modes.slow(h, method.top @ (R - R[-1])))
-    return _error(flow, e, h, top.max(axis=0))
+    return _error(flow, e, h, modes.slow(h, method.top @ (R - R[-1])))
 
 
 def _follow(flow: Integrator, e: Expansion) -> None:
@@ -289,16 +295,30 @@ def _outputs(flow: Integrator, e: Expansion, x: float) -> np.ndarray:
     return np.einsum("dn,dn->n", flow.X, U)
 
 
+def _allowed(flow: Integrator, e: Expansion, h: float) -> float:
+    """Return what a neuron may be turned by over `h`: the tolerance, or what rounding does."""
+    return max(flow.rtol, h * flow.cells.rounding(e.r[0]) / 16.0)
+
+
+def _turning(flow: Integrator, e: Expansion, h: float, rows: np.ndarray) -> float:
+    """Return what terms of the residual, the `rows` (k, n), turn a group by over `h` at most.
+
+    By their signed sums, in which rounding does not add up.
+    """
+    slopes = _slopes(flow, e)
+    fields = flow.cells.weight * np.array([(slopes * row) @ flow.cells.X for row in rows])
+    return h * float(np.max(np.sum(np.linalg.norm(fields, axis=2), axis=0)))
+
+
 def _error(flow: Integrator, e: Expansion, h: float, top: np.ndarray) -> float:
-    """Return the step's error over the tolerance; `top` (n,) is that of the residual."""
-    T, columns = np.empty_like(flow.X), int(e.first[-1])
-    moments_of(flow.X, flow.cells.weight, top, T)
-    turning = h * float(np.linalg.norm(np.abs(T).sum(axis=1)))
-    allowed = max(flow.rtol, h * flow.cells.rounding(e.r[0]) / 16.0)
+    """Return the step's error over the tolerance; `top` (2, n) are the residual's last terms."""
+    columns, allowed = int(e.first[-1]), _allowed(flow, e, h)
+    turning = _turning(flow, e, h, top)
     last = max(
         np.sqrt(np.max(e.A[:columns, -i] ** 2 + np.sum(e.W[:columns, -i] ** 2, axis=1)))
         for i in (1, 2)
     )
     turn = h * float(np.max(np.linalg.norm(np.sum(np.abs(e.D), axis=1), axis=1)))
     # |D| h <= 2, as in a Taylor step; the powers make errors of the order of the method.
-    return max(turning / allowed, last / flow.rtol, (turn / 2.0) ** len(e.r))
+    # Beside rounding of the field, neither must be smaller than what that turns neurons by.
+    return max(turning / allowed, last / allowed, (turn / 2.0) ** len(e.r))
