@@ -21,6 +21,7 @@ from flowsim.config import (
 
 if TYPE_CHECKING:
     from flowsim.config_alignment import AlignConfig, ExtremalConfig
+    from flowsim.config_compare import CompareConfig
     from flowsim.data import Dataset
     from flowsim.network import TwoLayerReLU
 
@@ -29,7 +30,7 @@ _WITH_WEIGHTS = ("negative_slope", "activation", "beta")
 _DATA_OPTIONS = {item.name for item in fields(DataOptions)} - {"X", "x", "y"}
 
 
-def build_data(config: RunConfig | ExtremalConfig | AlignConfig) -> Dataset:
+def build_data(config: RunConfig | ExtremalConfig | AlignConfig | CompareConfig) -> Dataset:
     """Return the data that a command is about.
 
     Raises

@@ -119,8 +119,8 @@ def _engine(solution: Solution, engine: Descent | None, steps: int | None) -> An
         )
     from flowsim.engines.descent.config import Descent
 
-    engine = engine or states.engine or Descent.of(settings)
-    return engine if steps is None or engine.steps is None else replace(engine, steps=steps)
+    going: Descent = engine or states.engine or Descent.of(settings)
+    return going if steps is None or going.steps is None else replace(going, steps=steps)
 
 
 def _check_open(solution: Solution) -> None:

@@ -16,11 +16,12 @@ from flowsim.runs.saving import CHECKPOINT_SECONDS, Saving
 from flowsim.solution import RunError, Solution
 
 if TYPE_CHECKING:
+    from flowsim.engines.descent.config import Descent
     from flowsim.engines.diffrax import Diffrax
     from flowsim.engines.piecewise.config import Piecewise
     from flowsim.engines.scipy import Scipy
 
-    Engine = Piecewise | Diffrax | Scipy
+    Engine = Piecewise | Diffrax | Scipy | Descent
 
 
 def simulate(
@@ -66,8 +67,9 @@ def simulate(
         or a pair (loss function, parameters); see `flowsim.models.Objective`.
     data : Dataset
         None for a loss function.
-    engine : Piecewise, Diffrax or Scipy
-        Of `flowsim.engines`; by default `Piecewise` for a TwoLayerReLU, else `Diffrax`.
+    engine : Piecewise, Diffrax, Scipy or Descent
+        Of `flowsim.engines`; by default `Piecewise` for a TwoLayerReLU, else `Diffrax`. `Descent`
+        takes discrete steps instead of following the flow.
     events : sequence of functions ``g(t, model)``
         As in `scipy.integrate.solve_ivp`, with what `Solution.network` returns for the model: a
         number or an array, whose zeros are recorded as
@@ -113,7 +115,8 @@ def simulate(
         in temporary files, onto which the solution's arrays are then mapped.
     checkpoint : path-like, optional
         A file to save the run to while it goes on, as a solution with the status "running",
-        and at its end; `flowsim.resume` goes on from it. Ctrl-C saves it too. Piecewise only.
+        and at its end; `flowsim.resume` goes on from it. Ctrl-C saves a run of Piecewise, too.
+        Piecewise and Descent only.
     checkpoint_seconds : float
         Seconds of computing between two saves; the first one is made at once.
     progress : callable, optional

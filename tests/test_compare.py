@@ -16,6 +16,7 @@ from flowsim.comparing.distance import apart, gaps
 from flowsim.comparing.events import matched
 from flowsim.comparing.modified import modified_flow
 from flowsim.engines import Descent
+from flowsim.solution import DescentStates
 
 #: No neuron slides here.
 TEACHER = fs.datasets.linear_teacher(10, 3, noise=0.0, seed=0)
@@ -251,6 +252,6 @@ def test_arguments_that_make_no_sense_are_one_sentence(options, sentence):
 def test_a_descent_keeps_its_own_options():
     engine = Descent("gd", 1.0, dtype="float32", steps=3)
     found = fs.compare(START, TEACHER, [1e-2], [engine], t1=1.0, sharpness=0, modified=False)
-    assert found.descents[0].run.states.engine == dataclasses.replace(
-        engine, learning_rate=1e-2, steps=None
-    )
+    states = found.descents[0].run.states
+    assert isinstance(states, DescentStates)
+    assert states.engine == dataclasses.replace(engine, learning_rate=1e-2, steps=None)

@@ -15,6 +15,7 @@ from test_resume import assert_same_run
 import flowsim as fs
 from flowsim.engines import Descent
 from flowsim.models.functional import Arguments
+from flowsim.solution import DescentStates
 
 TEACHER = fs.datasets.linear_teacher(7, 3, noise=0.5, seed=0)
 START = fs.init.balanced(9, 3, 0.2, seed=1)
@@ -67,6 +68,11 @@ def iterates(
     return found
 
 
+def stored(run: fs.Solution) -> DescentStates:
+    assert isinstance(run.states, DescentStates)
+    return run.states
+
+
 def neurons(net: fs.TwoLayerReLU) -> np.ndarray:
     return np.column_stack([net.a, net.W])
 
@@ -112,9 +118,9 @@ def test_losses_and_slopes_are_those_of_the_flow(net, settings, options):
 def test_single_precision_is_single_precision():
     run = fs.simulate(START, TEACHER, engine=descent(steps=200, dtype="float32"))
     double = fs.simulate(START, TEACHER, engine=descent(steps=200))
-    stored = run.states.parameters[-1]
-    np.testing.assert_array_equal(stored, stored.astype(np.float32))
-    assert 1e-9 < np.max(np.abs(stored - double.states.parameters[-1])) < 1e-5
+    single = stored(run).parameters[-1]
+    np.testing.assert_array_equal(single, single.astype(np.float32))
+    assert 1e-9 < np.max(np.abs(single - stored(double).parameters[-1])) < 1e-5
 
 
 def by_hand(found: list[np.ndarray], data: fs.Dataset) -> list[tuple[int, str, int, int]]:
@@ -171,7 +177,7 @@ def test_patterns_need_not_be_looked_at():
     assert len(run.events.where("pattern")) == 0
     whole = fs.simulate(START, TEACHER, engine=descent(steps=100))
     assert len(whole.events.where("pattern")) > 0
-    np.testing.assert_array_equal(run.states.parameters[-1], whole.states.parameters[-1])
+    np.testing.assert_array_equal(stored(run).parameters[-1], stored(whole).parameters[-1])
 
 
 def test_the_alignment_phase_ends_at_a_step():
@@ -205,7 +211,7 @@ def test_time_is_the_sum_of_a_schedules_rates():
 def test_transformations_of_optax_are_taken(transformation, name, rate):
     run = fs.simulate(START, TEACHER, engine=Descent(transformation, steps=60))
     own = fs.simulate(START, TEACHER, engine=Descent(name, rate, steps=60))
-    np.testing.assert_allclose(run.states.parameters[-1], own.states.parameters[-1], rtol=1e-6)
+    np.testing.assert_allclose(stored(run).parameters[-1], stored(own).parameters[-1], rtol=1e-6)
     assert run.t_end == pytest.approx(own.t_end, rel=1e-6)
 
 
@@ -237,12 +243,12 @@ def test_batches_are_those_of_the_seed():
         fs.simulate(START, TEACHER, engine=descent(batch_size=2, steps=50, seed=seed))
         for seed in (0, 0, 1)
     ]
-    one, same, other = (run.states.parameters[-1] for run in runs)
+    one, same, other = (stored(run).parameters[-1] for run in runs)
     np.testing.assert_array_equal(one, same)
     assert np.max(np.abs(one - other)) > 1e-6
     whole = fs.simulate(START, TEACHER, engine=descent(batch_size=7, steps=50))
     full = fs.simulate(START, TEACHER, engine=descent(steps=50))
-    np.testing.assert_array_equal(whole.states.parameters[-1], full.states.parameters[-1])
+    np.testing.assert_array_equal(stored(whole).parameters[-1], stored(full).parameters[-1])
 
 
 # -- going on, and files -----------------------------------------------------------------------
@@ -265,7 +271,7 @@ def test_a_descent_that_is_gone_on_with_is_the_whole_one_bit_by_bit(name, tmp_pa
         START, TEACHER, engine=dataclasses.replace(engine, steps=237), stationary_rtol=0.0
     )
     again = fs.resume(cut, max_steps=700)
-    np.testing.assert_array_equal(again.states.parameters[-1], whole.states.parameters[-1])
+    np.testing.assert_array_equal(stored(again).parameters[-1], stored(whole).parameters[-1])
     for column in ("t", "neuron", "sample", "kind_code", "after"):
         np.testing.assert_array_equal(getattr(again.events, column), getattr(whole.events, column))
     cut.save(tmp_path / "cut.nc")
@@ -313,7 +319,7 @@ def test_checkpoints_are_runs_to_go_on_with(tmp_path):
     assert kept.status == "running"
     again = fs.resume(path, max_steps=kept.steps + 1000)
     whole = fs.simulate(START, TEACHER, engine=descent(rate=1e-4, steps=kept.steps + 1000))
-    np.testing.assert_array_equal(again.states.parameters[-1], whole.states.parameters[-1])
+    np.testing.assert_array_equal(stored(again).parameters[-1], stored(whole).parameters[-1])
 
 
 # -- ends ------------------------------------------------------------------------------------
@@ -339,15 +345,15 @@ def test_states_are_stored_as_asked():
         START, TEACHER, engine=descent(steps=200), **options
     )
     every = run(states="all")
-    np.testing.assert_array_equal(every.states.iteration, np.arange(201))
+    np.testing.assert_array_equal(stored(every).iteration, np.arange(201))
     found = iterates(gd, 200)
-    np.testing.assert_allclose(every.states.parameters[77][:9], found[77][:, 0], rtol=1e-10)
-    np.testing.assert_array_equal(run(states="ends").states.iteration, [0, 200])
-    log = run().states.iteration
+    np.testing.assert_allclose(stored(every).parameters[77][:9], found[77][:, 0], rtol=1e-10)
+    np.testing.assert_array_equal(stored(run(states="ends")).iteration, [0, 200])
+    log = stored(run()).iteration
     assert np.all(np.diff(log) > 0)
     assert len(log) < 80
     few = run(state_bytes=4000)
-    assert len(few.states.iteration) <= 4000 // (36 * 8) + 1
+    assert len(stored(few).iteration) <= 4000 // (36 * 8) + 1
     np.testing.assert_allclose(neurons(few.network(3.3)), found[66], rtol=1e-9, atol=1e-13)
 
 
@@ -418,7 +424,7 @@ def test_loss_functions_descend_too():
     run = fs.simulate(
         (lambda x: jnp.sum((x - 1.0) ** 2), np.zeros(3)), engine=descent(rate=0.1, steps=20)
     )
-    np.testing.assert_allclose(run.states.parameters[-1], 1.0 - 0.8**20, rtol=1e-12)
+    np.testing.assert_allclose(stored(run).parameters[-1], 1.0 - 0.8**20, rtol=1e-12)
     assert run.loss(1.0) == pytest.approx(3 * 0.8**20, rel=1e-12)
 
 

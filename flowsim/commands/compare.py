@@ -22,7 +22,7 @@ def compare(config: CompareConfig) -> bool:
     data = build_data(config)
     net = build_model(config.init, data.d)
     optimizers = _optimizers(config)
-    optional = {"t1": config.t1, "max_seconds": config.max_seconds}
+    optional: dict[str, Any] = {"t1": config.t1, "max_seconds": config.max_seconds}
     with output_folder(config.output, config.label) as folder:
         with ProgressBar() as progress:
             found = compare(

@@ -100,7 +100,7 @@ def compare(
     flag("permute", permute)
     whole("points", points, 2)
     engines = descents(learning_rates, optimizers)
-    until = {} if t1 is None else {"t1": t1}
+    until: dict[str, Any] = {} if t1 is None else {"t1": t1}
     flow = simulate(net, data, loss=loss, rtol=rtol, progress=progress, **until)
     end = flow.t_end if t1 is None else min(real("t1", t1), flow.t_end)
     last = 1.1 * flow.t_end if t1 is None else t1

@@ -48,7 +48,10 @@ def prepare_descent(
     start = start_of(net, data, settings)
     _check_batches(engine, start)
     machine = Machine(start, engine)
-    ends = until(net, data, loss=settings["loss"], record=False) if relu else None
+    ends = None
+    if relu:
+        assert data is not None
+        ends = until(net, data, loss=settings["loss"], record=False)
     plan = _plan(net, data, settings, engine, start)
     rule = _rule(net, data, settings, ends)
     record = DescentRecord() if earlier is None else _record(earlier)
@@ -157,9 +160,11 @@ def _record(earlier: Solution) -> DescentRecord:
         iteration=states.history_iteration[:count].tolist(),
         time=history.t[:count].tolist(),
         seen=[
-            Seen(*map(float, row[:3]), int(row[3]))
-            for row in zip(
-                *(column[:count] for column in (history.loss, history.speed, history.rate)),
+            Seen(float(loss), float(speed), float(rate), int(alive))
+            for loss, speed, rate, alive in zip(
+                history.loss[:count],
+                history.speed[:count],
+                history.rate[:count],
                 history.alive[:count],
                 strict=True,
             )

@@ -138,7 +138,7 @@ class Descent:
                 "schedule, of which files know no more than that, but is None."
             )
         names = ("learning_rate", "momentum", "b1", "b2", "eps", "seed", "dtype", "coordinates")
-        optional = {
+        optional: dict[str, Any] = {
             name: int(settings[name]) for name in ("steps", "batch_size") if settings[name] >= 0
         }
         return cls(

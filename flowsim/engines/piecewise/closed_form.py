@@ -16,6 +16,7 @@ from flowsim.alignment._chunks import walk_on
 from flowsim.alignment._limits import fields_of
 from flowsim.alignment._log import scaled_events
 from flowsim.cells import TOUCH
+from flowsim.engines.piecewise.step import Moved, Step
 from flowsim.events import Events
 from flowsim.state import State
 
@@ -23,8 +24,39 @@ if TYPE_CHECKING:
     from flowsim.engines.piecewise.expander import Expansion
     from flowsim.engines.piecewise.integrator import Integrator
 
+#: A step in closed form is at least so many Taylor steps long.
+CLOSED = 4.0
 #: Sums of squares below this may have lost some to underflow.
 SMALLEST = 1e-250
+
+
+def step_of(flow: Integrator, e: Expansion, limit: float, tolerance: float) -> Step | None:
+    """Return a step in which the residual does not change, if it is worth it."""
+    if flow.every_event or flow.frozen:
+        return None
+    tau = min(reach(flow, e, tolerance), limit)
+    if not tau > CLOSED * e.step or not np.isfinite(e.step):
+        return None
+    e.r[1:] = 0.0
+    found = walk(flow, e.r[0], tau)
+    if found is None:
+        return None
+    nothing = np.zeros(0, np.int64)
+    return Step(
+        e, tau, np.zeros(0), nothing, nothing, nothing, np.zeros(0), moved=Moved(found[0]),
+        rate=largest_rate(flow, e), events=found[1],
+    )  # fmt: skip
+
+
+def after(flow: Integrator, step: Step, tau: float) -> tuple[State, Events]:
+    """Return the state after the first `tau` of a step in closed form, and the events."""
+    if tau < step.tau:
+        found = walk(flow, step.e.r[0], tau)
+        assert found is not None  # the whole step has been walked
+        return found
+    assert step.moved is not None
+    assert step.events is not None
+    return step.moved.state, step.events
 
 
 def largest_rate(flow: Integrator, e: Expansion) -> float:

@@ -9,7 +9,9 @@ import numpy as np
 
 from flowsim.engines.alignment_watch import AlignmentWatch
 from flowsim.engines.piecewise.checkpoint import Checkpoint
-from flowsim.engines.piecewise.integrator import Expansion, Integrator, Step
+from flowsim.engines.piecewise.expander import Expansion
+from flowsim.engines.piecewise.integrator import Integrator
+from flowsim.engines.piecewise.step import Step
 from flowsim.engines.record import (
     REPORT_EVERY,
     ZENO_PER_NEURON,

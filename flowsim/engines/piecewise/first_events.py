@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+from flowsim.cells import TOUCH
+from flowsim.engines.piecewise import detection, slides
 from flowsim.engines.piecewise.detection import NOTHING
+from flowsim.engines.piecewise.step import Step
+
+if TYPE_CHECKING:
+    from flowsim.engines.piecewise.expander import Expansion
+    from flowsim.engines.piecewise.integrator import Integrator
 
 
 class FirstEvents:
@@ -34,3 +43,44 @@ class FirstEvents:
         """Return the neurons that meet something by `x`, by time."""
         coming = np.flatnonzero(self.x <= x) if x < np.inf else np.flatnonzero(self.x < np.inf)
         return coming[np.argsort(self.x[coming], kind="stable")]
+
+
+def scan(flow: Integrator, e: Expansion, h: float, within: float) -> Step:
+    """Return an empty step of length `h` with the neurons' first events, and their kinks.
+
+    All events up to `within` are found, and some later ones; what is found of one does not
+    depend on `within`.
+    """
+    state, groups, found = flow.state, flow.groups, flow.first_events
+    # Where nothing moves the polynomials are constants, the same over any stretch.
+    span = h / e.unit if np.isfinite(e.step) else 1.0
+    near = min(span, within / e.unit)
+    found.forget()
+    step = Step(e, h, found.x, found.what, found.where, found.side, found.kinks)
+    jumps = np.abs(e.ends[1, :, 0] - e.ends[0, :, 0])
+    flow.blocks.each_member(
+        len(e.members), detection.scan,
+        lambda u0, u1: (
+            span, near, e.unit, flow.normals, state.code, e.active, e.start, e.members, u0, u1,
+            state.z, e.mass, e.first, e.A, e.W, state.balance, state.sign, TOUCH, flow.table,
+            flow.spread, flow.planes, jumps, step.x, step.what, step.where, step.kinks,
+        ),
+        looks=True,
+    )  # fmt: skip
+    if np.any(groups.slide_count[e.active]):
+        slides.scan_slides(
+            span, e.active, e.start, e.members, state.sign, groups.slides,
+            groups.slide_count, groups.multipliers, e.ends, e.base, e.tie, flow.table,
+            step.x, step.what, step.where, step.side,
+        )  # fmt: skip
+    return step
+
+
+def watch_dependent(flow: Integrator, step: Step) -> None:
+    """Let the step end where slides on dependent hyperplanes end."""
+    e = step.e
+    # In an endless step nothing moves, so nothing ends.
+    watched = flow.groups.dependent if np.isfinite(step.tau) else set()
+    for q in np.flatnonzero(np.isin(e.active, list(watched))):
+        block = e.members[e.start[q] : e.start[q + 1]].copy()
+        step.tau, step.cause = flow.switching.dependent_end(block, e.residual, step.tau, step.cause)

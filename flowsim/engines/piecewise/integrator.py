@@ -14,23 +14,22 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from flowsim.alignment.plan import plan_of
-from flowsim.cells import TOUCH, Cells
+from flowsim.cells import Cells
 from flowsim.engines.groups import Groups
-from flowsim.engines.piecewise import closed_form, detection, feedback, motion, slides
+from flowsim.engines.piecewise import closed_form, detection, feedback, first_events, motion
 from flowsim.engines.piecewise.coalescence import Members, coalesced
 from flowsim.engines.piecewise.expander import Expander, Expansion
-from flowsim.engines.piecewise.feedback import Feedback, largest_turn
+from flowsim.engines.piecewise.feedback import largest_turn
 from flowsim.engines.piecewise.first_events import FirstEvents
 from flowsim.engines.piecewise.long_steps import LongSteps
 from flowsim.engines.piecewise.roots import binomials
+from flowsim.engines.piecewise.step import Moved, Step, Walked, turning, where_turned
 from flowsim.engines.piecewise.walk_arrays import Log, Scratch
 from flowsim.engines.piecewise.walkers import Party
-from flowsim.engines.switching import Cause, Rules, Switching
+from flowsim.engines.switching import Rules, Switching
 from flowsim.events import ALIVE, Event, EventLog, Events
 from flowsim.state import State
 
-#: A step in closed form is at least so many Taylor steps long.
-CLOSED = 4.0
 #: Part of the tolerance that the predicted effect of crossings may use up.
 SAFETY = 0.5
 #: Effects below this part of the tolerance are none, however often neurons cross.
@@ -47,64 +46,6 @@ NEARER = 1.5
 ATTEMPTS = 6
 #: Parallel neurons are looked for when so many steps have been taken, twice as many, and so on.
 FIRST_LOOK = 32
-
-NO_FEEDBACK = Feedback()
-
-
-@dataclass(frozen=True, eq=False)
-class Walked:
-    """The neurons that change cells in a part of a step, and what that does to the others."""
-
-    walks: np.ndarray  # (m,)
-    party: Party | None = None
-    feedback: Feedback = NO_FEEDBACK
-
-
-@dataclass(frozen=True, eq=False)
-class Moved:
-    """Where neurons are after a part of a step; in `state` those that walk are in old cells."""
-
-    state: State
-    party: Party | None = None
-    drift: float = 0.0
-
-
-@dataclass(eq=False)
-class Step:
-    """A step from the present state, not yet taken.
-
-    x (m,) is where each neuron's first event is, in units; infinite if it has none within the
-    longest step. `tau` is the step's length, `cause` what else ends it.
-    """
-
-    e: Expansion
-    tau: float
-    x: np.ndarray
-    what: np.ndarray
-    where: np.ndarray
-    side: np.ndarray
-    kinks: np.ndarray  # (m,) of these events, see `detection.kink`
-    cause: Cause | None = None
-    effect: float = 0.0  # what crossings are predicted to turn other neurons by
-    shortened: bool = False  # because that was wrong by too much
-    walked: Walked | None = None
-    moved: Moved | None = None  # where it ends
-    rate: float | None = None  # a bound on |D| in all cells, where neurons change them
-    events: Events | None = None  # what happens in a step in closed form
-
-    def residual(self, tau: float) -> np.ndarray:
-        """Return r(tau) (n,)."""
-        return self.e.residual(tau)
-
-    def rates(self) -> np.ndarray:
-        """Return the minimal-norm ``||D||`` of each group at the start, or a bound on all."""
-        rates = self.e.rates()
-        return rates if self.rate is None else np.append(rates, self.rate)
-
-    @property
-    def still(self) -> bool:
-        """Whether nothing moves and nothing ever will."""
-        return bool(np.isinf(self.tau))
 
 
 @dataclass(eq=False)
@@ -160,8 +101,8 @@ class Integrator:
         self.long_steps = LongSteps()
         # What crossings do to others: nothing to a frozen residual.
         squares = (0.0 if self.frozen else cells.weight) * cells.norms**2
-        self._spread = float(np.sum(squares))
-        self._planes = np.bincount(cells.index, weights=squares, minlength=cells.n_hyperplanes)
+        self.spread = float(np.sum(squares))
+        self.planes = np.bincount(cells.index, weights=squares, minlength=cells.n_hyperplanes)
         self.largest_singular = float(np.linalg.norm(cells.X, 2))
         # The walk takes q from each thread, and no Gram matrix.
         self.plan_of_walks = plan_of(cells)._replace(gram=np.empty((0, 0)))
@@ -240,19 +181,19 @@ class Integrator:
 
     def plan(self, e: Expansion, limit: float) -> Step:
         """Return the step that `e` allows, at most `limit` long: its neurons have been moved."""
-        step = self._in_closed_form(e, limit)
+        step = closed_form.step_of(self, e, limit, SAFETY * self.rtol)
         if step is not None:
             return step
         if self.long_steps.worth(self, e, limit):
             e = self.long_steps.expand(self, e, limit)
         h = min(e.step, limit, self.outlook) if np.isfinite(e.step) else limit
         step, ends, kinks = self._look_ahead(e, h)
-        self._watch_dependent(step)
+        first_events.watch_dependent(self, step)
         cut = None
         for attempt in range(ATTEMPTS):
             if attempt == ATTEMPTS - 1:
                 step.tau = min(step.tau, float(ends[0]))
-            step.effect = 0.0 if self.every_event else _turning(ends, kinks, step.tau)
+            step.effect = 0.0 if self.every_event else turning(ends, kinks, step.tau)
             cut = self._attempt(step, cut)
             if cut is not None:
                 step.tau, step.cause = cut, None
@@ -268,24 +209,6 @@ class Integrator:
         step.moved = self._moved(step, step.tau, step.walked)
         return step
 
-    def _in_closed_form(self, e: Expansion, limit: float) -> Step | None:
-        """Return a step in which the residual does not change, if it is worth it."""
-        if self.every_event or self.frozen:
-            return None
-        tau = min(closed_form.reach(self, e, SAFETY * self.rtol), limit)
-        if not tau > CLOSED * e.step or not np.isfinite(e.step):
-            return None
-        e.r[1:] = 0.0
-        found = closed_form.walk(self, e.r[0], tau)
-        if found is None:
-            return None
-        nothing = np.zeros(0, np.int64)
-        rate = closed_form.largest_rate(self, e)
-        return Step(
-            e, tau, np.zeros(0), nothing, nothing, nothing, np.zeros(0), moved=Moved(found[0]),
-            rate=rate, events=found[1],
-        )  # fmt: skip
-
     def _look_ahead(self, e: Expansion, h: float) -> tuple[Step, np.ndarray, np.ndarray]:
         """Return a step as long as its events let it be, at most `h`, their times and kinks.
 
@@ -294,7 +217,7 @@ class Integrator:
         # Most steps end about where the last one did: they need not know what comes far behind.
         nearer = NEARER * self.outlook / OUTLOOK
         for within in [nearer, h] if nearer < h else [h]:
-            step = self._scan(e, h, within)
+            step = first_events.scan(self, e, h, within)
             coming = self.first_events.until(within / e.unit if within < h else np.inf)
             ends, kinks = step.x[coming] * e.unit, step.kinks[coming]
             if len(ends):
@@ -303,36 +226,6 @@ class Integrator:
                     break
         return step, ends, kinks
 
-    def _scan(self, e: Expansion, h: float, within: float) -> Step:
-        """Return an empty step of length `h` with the neurons' first events, and their kinks.
-
-        All events up to `within` are found, and some later ones; what is found of one does not
-        depend on `within`.
-        """
-        state, groups, found = self.state, self.groups, self.first_events
-        # Where nothing moves the polynomials are constants, the same over any stretch.
-        span = h / e.unit if np.isfinite(e.step) else 1.0
-        near = min(span, within / e.unit)
-        found.forget()
-        step = Step(e, h, found.x, found.what, found.where, found.side, found.kinks)
-        jumps = np.abs(e.ends[1, :, 0] - e.ends[0, :, 0])
-        self.blocks.each_member(
-            len(e.members), detection.scan,
-            lambda u0, u1: (
-                span, near, e.unit, self.normals, state.code, e.active, e.start, e.members, u0, u1,
-                state.z, e.mass, e.first, e.A, e.W, state.balance, state.sign, TOUCH, self.table,
-                self._spread, self._planes, jumps, step.x, step.what, step.where, step.kinks,
-            ),
-            looks=True,
-        )  # fmt: skip
-        if np.any(groups.slide_count[e.active]):
-            slides.scan_slides(
-                span, e.active, e.start, e.members, state.sign, groups.slides,
-                groups.slide_count, groups.multipliers, e.ends, e.base, e.tie, self.table,
-                step.x, step.what, step.where, step.side,
-            )  # fmt: skip
-        return step
-
     def _length(self, t: np.ndarray, kink: np.ndarray, exits: np.ndarray, h: float) -> float:
         """Return how far to go: until the crossings' effect is as large as it may be.
 
@@ -340,7 +233,7 @@ class Integrator:
         """
         if self.every_event:
             return float(t[0])
-        tau = _where_turned(t, kink, self.allowance, h)
+        tau = where_turned(t, kink, self.allowance, h)
         ends = t[exits & (t <= tau)]
         # The error grows with the time.
         safe = bisect_right(ends, 1.0, key=lambda at: self._exit_error(t, kink, float(at)))
@@ -351,24 +244,13 @@ class Integrator:
 
         Fields, which tell when it is, may not be wrong by as much as can be corrected.
         """
-        return _turning(t, kink, at) / (EXIT * self.rtol)
+        return turning(t, kink, at) / (EXIT * self.rtol)
 
     def is_off(self, step: Step, tau: float) -> bool:
         """Whether crossings before `tau` have made the step's residual wrong there."""
         known = step.kinks > 0.0
         ends = step.x[known] * step.e.unit
         return not self.every_event and self._exit_error(ends, step.kinks[known], tau) > 1.0
-
-    def _watch_dependent(self, step: Step) -> None:
-        """Let the step end where slides on dependent hyperplanes end."""
-        e = step.e
-        # In an endless step nothing moves, so nothing ends.
-        watched = self.groups.dependent if np.isfinite(step.tau) else set()
-        for q in np.flatnonzero(np.isin(e.active, list(watched))):
-            block = e.members[e.start[q] : e.start[q + 1]].copy()
-            step.tau, step.cause = self.switching.dependent_end(
-                block, e.residual, step.tau, step.cause
-            )
 
     def _attempt(self, step: Step, cut: float | None) -> float | None:
         """Let neurons that change cells walk; return where the step must end, if somewhere.
@@ -437,7 +319,7 @@ class Integrator:
     def moved(self, step: Step, tau: float) -> State:
         """Return what the state of all neurons will be after the first `tau` of the step."""
         if step.events is not None:
-            return self._of_all(self._closed(step, tau)[0].copy())
+            return self._of_all(closed_form.after(self, step, tau)[0].copy())
         whole = tau == step.tau and step.moved is not None
         found = step.moved if whole else self._moved(step, tau, self._walked(step, tau))
         assert found is not None
@@ -500,19 +382,9 @@ class Integrator:
         wanted = step.effect * min(max(factor, 1.0 / CHANGE), CHANGE)
         self.allowance = max(wanted, SAFETY * self.rtol)
 
-    def _closed(self, step: Step, tau: float) -> tuple[State, Events]:
-        """Return the state after the first `tau` of a step in closed form, and the events."""
-        if tau < step.tau:
-            found = closed_form.walk(self, step.e.r[0], tau)
-            assert found is not None  # the whole step has been walked
-            return found
-        assert step.moved is not None
-        assert step.events is not None
-        return step.moved.state, step.events
-
     def _take_closed(self, step: Step, log: EventLog, tau: float) -> None:
         """Take a step in closed form."""
-        state, events = self._closed(step, tau)
+        state, events = closed_form.after(self, step, tau)
         began = self.time
         self.state.adopt(state)
         self.state.code, self.state.fresh = state.code, state.fresh
@@ -534,31 +406,3 @@ class Integrator:
     def rules(self) -> Rules:
         """What becomes of single neurons."""
         return self.switching.rules
-
-
-def _turning(t: np.ndarray, kink: np.ndarray, at: float) -> float:
-    """Return ``1/2 sum_{t_j < at} kink_j (at - t_j)^2``, whatever else is in t."""
-    before = t < at
-    return 0.5 * float(np.sum(kink[before] * (at - t[before]) ** 2))
-
-
-def _where_turned(t: np.ndarray, kink: np.ndarray, effect: float, h: float) -> float:
-    """Return when `_turning` reaches `effect`, at most `h`; t ascends.
-
-    Summed from one time to the next, so that near coincidences cost no digits.
-    """
-    gap = np.diff(t, prepend=0.0, append=h)
-    slope = np.append(0.0, np.cumsum(kink))  # the rate at which fields go wrong
-    gained = slope * gap
-    speed = np.cumsum(gained) - gained
-    turned = np.cumsum(gap * (speed + 0.5 * gained))
-    beyond = np.flatnonzero(turned > effect)
-    if len(beyond) == 0:
-        return h
-    i = int(beyond[0])
-    before = float(turned[i - 1]) if i > 0 else 0.0
-    start = float(t[i - 1]) if i > 0 else 0.0
-    left = effect - before
-    # The stable root of slope/2 s^2 + speed s = left.
-    s = 2.0 * left / (speed[i] + np.sqrt(speed[i] ** 2 + 2.0 * slope[i] * left))
-    return min(start + float(s), h)

@@ -8,8 +8,9 @@ import numpy as np
 
 from flowsim.cells import Cells
 from flowsim.data import Dataset
-from flowsim.engines.piecewise.integrator import Integrator, Step
+from flowsim.engines.piecewise.integrator import Integrator
 from flowsim.engines.piecewise.restart import integrator_at
+from flowsim.engines.piecewise.step import Step
 from flowsim.events import EventLog
 from flowsim.network import TwoLayerReLU
 from flowsim.state import State

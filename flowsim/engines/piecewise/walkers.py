@@ -17,7 +17,8 @@ from flowsim.events import ALIVE, Event, Events, kind_code
 from flowsim.state import State
 
 if TYPE_CHECKING:
-    from flowsim.engines.piecewise.integrator import Integrator, Step
+    from flowsim.engines.piecewise.integrator import Integrator
+    from flowsim.engines.piecewise.step import Step
 
 #: Walkers of a chunk, which has a log of its own.
 CHUNK = 128

@@ -1,0 +1,100 @@
+"""A step of the integrator that is not yet taken, and what crossings are predicted to do in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from flowsim.engines.piecewise.expander import Expansion
+from flowsim.engines.piecewise.feedback import Feedback
+from flowsim.engines.piecewise.walkers import Party
+from flowsim.engines.switching import Cause
+from flowsim.events import Events
+from flowsim.state import State
+
+NO_FEEDBACK = Feedback()
+
+
+@dataclass(frozen=True, eq=False)
+class Walked:
+    """The neurons that change cells in a part of a step, and what that does to the others."""
+
+    walks: np.ndarray  # (m,)
+    party: Party | None = None
+    feedback: Feedback = NO_FEEDBACK
+
+
+@dataclass(frozen=True, eq=False)
+class Moved:
+    """Where neurons are after a part of a step; in `state` those that walk are in old cells."""
+
+    state: State
+    party: Party | None = None
+    drift: float = 0.0
+
+
+@dataclass(eq=False)
+class Step:
+    """A step from the present state, not yet taken.
+
+    x (m,) is where each neuron's first event is, in units; infinite if it has none within the
+    longest step. `tau` is the step's length, `cause` what else ends it.
+    """
+
+    e: Expansion
+    tau: float
+    x: np.ndarray
+    what: np.ndarray
+    where: np.ndarray
+    side: np.ndarray
+    kinks: np.ndarray  # (m,) of these events, see `detection.kink`
+    cause: Cause | None = None
+    effect: float = 0.0  # what crossings are predicted to turn other neurons by
+    shortened: bool = False  # because that was wrong by too much
+    walked: Walked | None = None
+    moved: Moved | None = None  # where it ends
+    rate: float | None = None  # a bound on |D| in all cells, where neurons change them
+    events: Events | None = None  # what happens in a step in closed form
+
+    def residual(self, tau: float) -> np.ndarray:
+        """Return r(tau) (n,)."""
+        return self.e.residual(tau)
+
+    def rates(self) -> np.ndarray:
+        """Return the minimal-norm ``||D||`` of each group at the start, or a bound on all."""
+        rates = self.e.rates()
+        return rates if self.rate is None else np.append(rates, self.rate)
+
+    @property
+    def still(self) -> bool:
+        """Whether nothing moves and nothing ever will."""
+        return bool(np.isinf(self.tau))
+
+
+def turning(t: np.ndarray, kink: np.ndarray, at: float) -> float:
+    """Return ``1/2 sum_{t_j < at} kink_j (at - t_j)^2``, whatever else is in t."""
+    before = t < at
+    return 0.5 * float(np.sum(kink[before] * (at - t[before]) ** 2))
+
+
+def where_turned(t: np.ndarray, kink: np.ndarray, effect: float, h: float) -> float:
+    """Return when `turning` reaches `effect`, at most `h`; t ascends.
+
+    Summed from one time to the next, so that near coincidences cost no digits.
+    """
+    gap = np.diff(t, prepend=0.0, append=h)
+    slope = np.append(0.0, np.cumsum(kink))  # the rate at which fields go wrong
+    gained = slope * gap
+    speed = np.cumsum(gained) - gained
+    turned = np.cumsum(gap * (speed + 0.5 * gained))
+    beyond = np.flatnonzero(turned > effect)
+    if len(beyond) == 0:
+        return h
+    i = int(beyond[0])
+    before = float(turned[i - 1]) if i > 0 else 0.0
+    start = float(t[i - 1]) if i > 0 else 0.0
+    left = effect - before
+    # The stable root of slope/2 s^2 + speed s = left.
+    s = 2.0 * left / (speed[i] + np.sqrt(speed[i] ** 2 + 2.0 * slope[i] * left))
+    return min(start + float(s), h)
