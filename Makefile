@@ -42,6 +42,7 @@ bench: .venv/.installed-bench
 	$(BIN)/python benchmarks/two_level.py
 	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/peers.py
+	$(BIN)/python benchmarks/descent.py
 
 clean:
 	rm -rf .venv demo build dist .numba_cache .jax_cache .pytest_cache .ruff_cache .hypothesis
