@@ -242,7 +242,10 @@ def test_ctrl_c_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
         (["align", "xor", "--seconds", "inf"], "--seconds must be positive and finite"),
         (["align", "xor", "--m", "0"], "`m` must be at least 1"),
         (["align", "xor", "--output", "/proc/none"], "output folder /proc/none cannot be written"),
-        (["alin", "xor"], "must be one of run, resume, plot, extremal, align, but is 'alin'"),
+        (
+            ["alin", "xor"],
+            "must be one of run, resume, plot, extremal, align, compare, but is 'alin'",
+        ),
     ],
 )
 def test_wrong_input_is_one_sentence_and_leaves_nothing(

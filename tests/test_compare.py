@@ -57,6 +57,9 @@ def test_distances_are_those_of_the_networks(without_slides):
         assert found.flow_loss[i] == pytest.approx(other.loss(TEACHER), rel=1e-9)
         codes = np.mean((one.pattern(TEACHER) > 0) != (flow.pattern(t) > 0))
         assert found.pattern_distance[i] == pytest.approx(codes)
+    end = found.run.final.network.pattern(TEACHER) > 0
+    differ = np.mean(end != (flow.pattern(flow.t_end) > 0))
+    assert found.final_pattern_distance == pytest.approx(differ)
     steps = found.t / found.learning_rate
     np.testing.assert_allclose(steps, np.round(steps), atol=1e-6)
 

@@ -192,7 +192,7 @@ def test_a_file_of_format_2_still_loads(tmp_path: Path):
     sol = fs.simulate(fs.init.balanced(5, 2, 1e-2, seed=0), fs.datasets.three_points(), t1=5.0)
     sol.save(tmp_path / "run.nc")
     with h5py.File(tmp_path / "run.nc", "r+") as file:
-        assert file.attrs["flowsim_format"] == schema.FORMAT == 3
+        assert file.attrs["flowsim_format"] == schema.FORMAT == 4
         file.attrs["flowsim_format"] = 2
         for name in ("lowest_curvature", "highest_curvature"):
             del file["final"][name]  # pyright: ignore

@@ -265,7 +265,9 @@ def test_what_cannot_go_on_is_refused_in_one_sentence(tmp_path):
         with pytest.raises(error, match=text):
             fs.resume(run, **limits)
     other = fs.simulate(net, data, engine=fs.engines.Scipy(), t1=1.0)
-    with pytest.raises(ValueError, match=r"must be a run of the piecewise engine, but .* scipy"):
+    with pytest.raises(
+        ValueError, match=r"must be a run of the engine Piecewise or Descent, but .* scipy"
+    ):
         fs.resume(other, t1=2.0)
 
 

@@ -173,6 +173,11 @@ def _descended(
         distance=distance,
         output_distance=_outputs_apart(flow, pairs),
         pattern_distance=_patterns_apart(run, flow, t) if relu else np.full(len(t), np.nan),
+        final_pattern_distance=_codes_apart(
+            run.final.network.pattern(flow.data), flow.pattern(flow.t_end)
+        )
+        if relu
+        else float("nan"),
         flips=np.array([_flips(one, other) for one, other in pairs]) if relu else 0.0 * t,
         gap_drift=np.array([_drift(one, flow.initial) for one, _ in pairs]) if relu else 0.0 * t,
         sharpness_t=states.t[seen],
@@ -209,12 +214,14 @@ def _outputs(model: Any, data: Dataset) -> np.ndarray:
 
 def _patterns_apart(run: Solution, flow: Solution, t: np.ndarray) -> np.ndarray:
     """Return which part of all codes differ, those of slides in the flow apart."""
-    parts = []
-    for x in t.tolist():
-        mine, theirs = run.pattern(x), flow.pattern(min(x, flow.t_end))
-        settled = theirs != 0
-        parts.append(np.mean((mine > 0)[settled] != (theirs > 0)[settled]) if settled.any() else 0)
-    return np.array(parts, dtype=np.float64)
+    pairs = ((run.pattern(x), flow.pattern(min(x, flow.t_end))) for x in t.tolist())
+    return np.array([_codes_apart(mine, theirs) for mine, theirs in pairs], dtype=np.float64)
+
+
+def _codes_apart(mine: np.ndarray, theirs: np.ndarray) -> float:
+    settled = theirs != 0
+    differ = (mine > 0)[settled] != (theirs > 0)[settled]
+    return float(np.mean(differ)) if len(differ) else 0.0
 
 
 def _flips(net: TwoLayerReLU, flow: TwoLayerReLU) -> float:

@@ -55,6 +55,9 @@ def to_xarray(comparison: Comparison) -> xarray.Dataset:
             "status": single([x.run.status for x in runs], "why the descent has stopped"),
             "kind": single([x.run.final.kind for x in runs], "verdict on its end"),
             "final_loss": single([x.run.final.loss for x in runs], "loss at its end"),
+            "final_pattern_distance": single(
+                [x.final_pattern_distance for x in runs], "part of the final codes that differ"
+            ),
             "departure": single([x.departure for x in runs], "when it has left the flow"),
             "edge": single([x.edge for x in runs], "when the sharpness first exceeds 2/eta"),
             "events_matched": single(

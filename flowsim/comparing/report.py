@@ -82,7 +82,7 @@ def _kind(solution: object) -> str:
 def table(comparison: Comparison) -> str:
     """Return a table of all descents, with `why` of each."""
     head = (
-        "descent", "eta", "steps", "ends at L", "kind", "distance", "outputs", "leaves at t",
+        "descent", "eta", "steps", "ends at L", "kind", "distance", "outputs", "leaves at t", "patterns",
         "signs", "gap drift", "sharpness", "2/eta", "events", "off by",
     )  # fmt: skip
     rows = [head, *(_row(x) for x in comparison.descents)]
@@ -107,7 +107,9 @@ def _row(x: Descended) -> tuple[str, ...]:
     return (
         x.name, f"{x.learning_rate:g}", str(x.run.steps), f"{x.run.final.loss:.6g}",
         x.run.final.kind, worst(x.distance), worst(x.output_distance),
-        "never" if np.isinf(x.departure) else f"{x.departure:.4g}", worst(x.flips),
+        "never" if np.isinf(x.departure) else f"{x.departure:.4g}",
+        f"{x.final_pattern_distance:.2g}" if np.isfinite(x.final_pattern_distance) else "-",
+        worst(x.flips),
         worst(x.gap_drift), worst(x.sharpness), f"{2 / x.learning_rate:.3g}",
         f"{100 * x.events_matched:.0f} %" if np.isfinite(x.events_matched) else "-",
         worst(x.event_difference),

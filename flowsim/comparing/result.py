@@ -32,6 +32,8 @@ class Descended:
         ``|h - h_flow| / |y|`` at the data; nan without data.
     pattern_distance : (T,)
         Part of the activation codes that differ, but for slides of the flow; nan for models.
+    final_pattern_distance : float
+        Of both ends; nan for models.
     flips : (T,)
         Part of the neurons whose a has another sign than in the flow.
     gap_drift : (T,)
@@ -59,6 +61,7 @@ class Descended:
     distance: np.ndarray
     output_distance: np.ndarray
     pattern_distance: np.ndarray
+    final_pattern_distance: float
     flips: np.ndarray
     gap_drift: np.ndarray
     sharpness_t: np.ndarray

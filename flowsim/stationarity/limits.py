@@ -9,6 +9,8 @@ from flowsim.cells import Cells, null_basis
 
 #: Singular values below this part of the largest do not count towards a range.
 RANK = 1e-10
+#: So many columns a sample are looked at together.
+ENOUGH = 4
 #: Columns below this part of the largest are rounding of zero columns.
 ROUNDING = 1e-13
 
@@ -19,8 +21,12 @@ def feature_range(cells: Cells, codes: np.ndarray) -> np.ndarray:
     A neuron in a cell with coefficients c and slides S contributes
     ``diag(c) X P_S v`` for any v, P_S the projector orthogonal to its slides.
     """
-    blocks = []
+    blocks: list[np.ndarray] = []
     for code in sorted_rows(codes):
+        if sum(block.shape[1] for block in blocks) >= ENOUGH * cells.n:
+            blocks = [orthonormal(np.concatenate(blocks, axis=1))]
+            if blocks[0].shape[1] == cells.n:  # all labels can be fitted
+                return blocks[0]
         free = null_basis(cells.normals[code == 0])
         blocks.append((cells.coefficients(code)[:, None] * cells.X) @ free)
     return orthonormal(np.concatenate(blocks, axis=1)) if blocks else np.zeros((cells.n, 0))

@@ -43,6 +43,8 @@ STAGES = 10
 ITERATIONS = 12
 #: Newton's method may stall where what it still changes is below so many tolerances.
 STALLED = 1.0
+#: Changes beyond this many times the rounding of outputs are none of rounding.
+ROUNDED = 64.0
 #: Modes of the kernel that are faster than this part of the fastest are told apart.
 RANK = 1e-15
 #: Kernels of more groups times inputs, and samples, than this are left to Taylor steps.
@@ -268,7 +270,8 @@ def collocate(flow: Integrator, e: Expansion, h: float, modes: Modes) -> float:
         if change <= floor:
             break
         if not change < before:  # rounding, which may matter to no neuron
-            if _turning(flow, e, h, delta[-1:]) <= STALLED * _allowed(flow, e, h):
+            small = change <= ROUNDED * floor
+            if small and _turning(flow, e, h, delta[-1:]) <= STALLED * _allowed(flow, e, h):
                 break
             return np.inf
         before = change
