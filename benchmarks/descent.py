@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import platform
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def published() -> dict[str, Any]:
 def torch_step(net: fs.TwoLayerReLU, data: fs.Dataset) -> float:
     """Return the microseconds of PyTorch's step on the same problem; nan without PyTorch."""
     try:
-        import torch
+        torch: Any = import_module("torch")
     except ImportError:
         return float("nan")
     m, d = net.W.shape

@@ -8,6 +8,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from flowsim.comparing.result import Comparison, Descended
+    from flowsim.solution import Solution
 
 #: Losses that agree up to this part of the first one are the same.
 _SAME = 1e-6
@@ -75,15 +76,15 @@ def _end(comparison: Comparison, descent: Descended) -> str:
     )
 
 
-def _kind(solution: object) -> str:
-    return str(solution.final.kind).replace("_", " ")  # type: ignore[attr-defined]
+def _kind(solution: Solution) -> str:
+    return solution.final.kind.replace("_", " ")
 
 
 def table(comparison: Comparison) -> str:
     """Return a table of all descents, with `why` of each."""
     head = (
-        "descent", "eta", "steps", "ends at L", "kind", "distance", "outputs", "leaves at t", "patterns",
-        "signs", "gap drift", "sharpness", "2/eta", "events", "off by",
+        "descent", "eta", "steps", "ends at L", "kind", "distance", "outputs", "leaves at t",
+        "patterns", "signs", "gap drift", "sharpness", "2/eta", "events", "off by",
     )  # fmt: skip
     rows = [head, *(_row(x) for x in comparison.descents)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
