@@ -1,7 +1,7 @@
 """Cost of whole runs against the numbers to reach, and how it grows with m, n, d and the scale.
 
 Every run goes to its end on the piecewise engine at the default tolerance, in a process of its
-own, after a small run that loads the compiled code; seconds are of `simulate`, memory is the
+own, after small runs that load the compiled code; seconds are of `simulate`, memory is the
 process's peak. Writes benchmarks/scale.json and docs/benchmarks-scale.md.
 
     python benchmarks/scale.py                 # all
@@ -109,6 +109,8 @@ def measure(case: Case) -> Measured:
     """Run one case; called in a process of its own."""
     data = case.dataset()
     fs.simulate(fs.init.balanced(50, data.d, log10_scale=-6, seed=1), data, t1=30.0)
+    # Some kernels run late in a run, or with many neurons, only.
+    fs.simulate(fs.init.balanced(5000, 2, log10_scale=-3, seed=1), fs.datasets.three_points())
     net = fs.init.balanced(case.m, data.d, log10_scale=case.log10_scale, seed=0)
     began = time.perf_counter()
     sol = fs.simulate(net, data, max_seconds=BUDGET, rtol=case.rtol)
@@ -152,8 +154,8 @@ def table(rows: list[Measured], numbers: bool) -> str:
 INTRODUCTION = f"""# Benchmarks of scale
 
 `python benchmarks/scale.py` writes this page. Each run goes to its end on the piecewise engine at
-the default tolerance 1e-12, in a process of its own on {available_cores()} cores, after a small run
-that loads the compiled code. Seconds are of `simulate`, GiB the peak memory of the whole process
+the default tolerance 1e-12, in a process of its own on {available_cores()} cores, after small runs
+that load the compiled code. Seconds are of `simulate`, GiB the peak memory of the whole process
 with its imports. A run has {BUDGET:g} s, then it ends with `max_seconds`. Teachers are linear, with
 Gaussian inputs and noise 0.5. The worst audit is the largest of the run's own audit's figures.
 """

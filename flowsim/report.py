@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -179,11 +179,26 @@ def _vanishes(solution: Solution, loss: float) -> bool:
 def _settings_label(solution: Solution) -> str:
     settings = solution.settings
     parts = [f"loss {loss_formula(solution)}"]
+    if settings.get("engine") == "descent":
+        return ", ".join([*parts, _descent_label(settings)])
     parts += [f"{key} {settings[key]:g}" for key in ("rtol",) if key in settings]
     if "engine" in settings:
         solver = settings.get("solver", "taylor")
         parts.append(f"engine {settings['engine']}" + ("" if solver == "taylor" else f" {solver}"))
     return ", ".join(parts)
+
+
+def _descent_label(settings: dict[str, Any]) -> str:
+    """Return the optimizer of a descent, its learning rate and what else is not usual."""
+    rate, kind = settings["learning_rate"], settings["solver"]
+    parts = [kind if isinstance(rate, float) and rate < 0.0 else f"{kind} with η = {rate}"]
+    if kind in ("momentum", "nesterov"):
+        parts.append(f"μ = {settings['momentum']:g}")
+    if settings["batch_size"] >= 0:
+        parts.append(f"batches of {settings['batch_size']}")
+    if settings["coordinates"] != "weights":
+        parts.append("in direction and log-norm")
+    return ", ".join([*parts, settings["dtype"]])
 
 
 def _outcome(solution: Solution) -> list[str]:

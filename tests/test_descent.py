@@ -292,6 +292,9 @@ def test_files_keep_descents(tmp_path):
     for t in (0.0, 0.37, 1.234, 3.0):
         np.testing.assert_array_equal(loaded.network(t).W, run.network(t).W)
     assert loaded.steps == 300
+    assert "adam with η = 0.01, float64" in loaded.summary()
+    assert fs.plot.possible(loaded) == ("timeline",)
+    assert fs.plot.timeline(loaded).get_lines()
     assert "descent of a two-layer ReLU network" in loaded.to_xarray().attrs["title"]
 
 

@@ -102,8 +102,8 @@ def compare(
     engines = descents(learning_rates, optimizers)
     until: dict[str, Any] = {} if t1 is None else {"t1": t1}
     flow = simulate(net, data, loss=loss, rtol=rtol, progress=progress, **until)
-    end = flow.t_end if t1 is None else min(real("t1", t1), flow.t_end)
-    last = 1.1 * flow.t_end if t1 is None else t1
+    last = (1.1 * flow.t_end or 1.0) if t1 is None else float(t1)
+    end = last if flow.status == "stationary" else min(last, flow.t_end)  # where it rests, it stays
     size = vector_of(net).size
     samples = 0 if data is None else data.n
     looks = (24 if size <= SHARPNESS_SIZE else 0) if sharpness is None else sharpness
@@ -113,7 +113,7 @@ def compare(
     found = []
     for engine in engines:
         run = simulate(
-            net, data, engine=engine, loss=loss, t1=float(last), max_steps=max_steps,
+            net, data, engine=engine, loss=loss, t1=last, max_steps=max_steps,
             max_seconds=max_seconds, state_bytes=2**30, progress=progress,
         )  # fmt: skip
         found.append(_descended(flow, run, engine, end, threshold, permute, points, looks))

@@ -30,16 +30,25 @@ def apart(one: Any, other: Any, *, permute: bool = False) -> float:
     permute : bool
         Of the orders of neurons take the one in which they are closest.
     """
-    a, b = vector_of(one), vector_of(other)
-    if permute and isinstance(one, TwoLayerReLU):
-        from scipy.optimize import linear_sum_assignment
-        from scipy.spatial.distance import cdist
-
-        a, b = a.reshape(one.m, -1), b.reshape(one.m, -1)
-        rows, columns = linear_sum_assignment(cdist(a, b, "sqeuclidean"))
-        a, b = a[rows].ravel(), b[columns].ravel()
+    if isinstance(one, TwoLayerReLU):
+        # Over the largest norm: squares of neurons of any size stay in range.
+        top = max(float(np.max(one.log_norm)), float(np.max(other.log_norm)))
+        a, b = (net.direction * np.exp(net.log_norm - top)[:, None] for net in (one, other))
+        if permute:
+            a, b = _in_order(a, b)
+    else:
+        a, b = vector_of(one), vector_of(other)
     size = float(np.linalg.norm(b))
     return float(np.linalg.norm(a - b)) / size if size > 0.0 else float("nan")
+
+
+def _in_order(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return neurons (m, d+1) in the orders in which they are closest."""
+    from scipy.optimize import linear_sum_assignment
+    from scipy.spatial.distance import cdist
+
+    rows, columns = linear_sum_assignment(cdist(a, b, "sqeuclidean"))
+    return a[rows], b[columns]
 
 
 def gaps(net: TwoLayerReLU) -> np.ndarray:

@@ -24,7 +24,7 @@ def why(comparison: Comparison, descent: Descended) -> str:
     if not descent.follows:
         return f"It does not discretise the gradient flow; {end}."
     if np.isinf(descent.departure):
-        worst = float(np.max(descent.distance))
+        worst = float(np.nanmax(descent.distance))
         return f"It follows the flow, at most {worst:.2g} of its norm apart{_edge(descent)}; {end}."
     reasons = _reasons(descent) or "since errors of its steps have grown"
     later = _edge(descent) if descent.edge > descent.departure else ""

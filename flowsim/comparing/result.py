@@ -129,9 +129,9 @@ class Comparison:
         than two.
         """
         kept = [
-            (x.learning_rate, float(np.max(x.distance)))
+            (x.learning_rate, float(np.nanmax(x.distance)))
             for x in self.descents
-            if x.name == name and x.follows and np.isinf(x.departure) and np.max(x.distance) > 0
+            if x.name == name and x.follows and np.isinf(x.departure) and np.nanmax(x.distance) > 0
         ]
         if len(kept) < 2:
             return float("nan")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowsim.network import TwoLayerReLU
 from flowsim.plot.alignment import alignment, alignment_figure
 from flowsim.plot.animate import animate
 from flowsim.plot.approach import approach
@@ -12,6 +11,7 @@ from flowsim.plot.comparison import comparison
 from flowsim.plot.directions import directions
 from flowsim.plot.function import drawable, function
 from flowsim.plot.timeline import timeline
+from flowsim.solution import States
 
 if TYPE_CHECKING:
     from flowsim.solution import Solution
@@ -32,7 +32,7 @@ __all__ = [
 def possible(solution: Solution) -> tuple[str, ...]:
     """Return the names of the pictures that can be drawn of a solution."""
     names = ["timeline"]
-    if not isinstance(solution.initial, TwoLayerReLU):
+    if not isinstance(solution.states, States):
         return tuple(names)
     if solution.data.d <= 2:
         names.append("directions")
