@@ -172,3 +172,26 @@ def test_a_double_crossing_within_one_step_is_found(every_event):
     after = sol.history.t[sol.history.t > found[1][0]][0]
     between = (sol.history.t > before) & (sol.history.t < after)
     assert sol.history.t[between] == pytest.approx([row[0] for row in found], rel=1e-12)
+
+
+def test_a_neuron_that_stays_goes_back_onto_a_hyperplane_along_its_slides():
+    """Else putting it onto its slides takes it across again, for ever."""
+    from flowsim.cells import TOUCH, Cells
+    from flowsim.engines.switching import Rules
+    from flowsim.state import State
+
+    X = np.array([[1.0, 0.0, 0.0], [1.0, 0.3, 0.0], [1.0, -0.4, 1.0]])
+    data = fs.Dataset(X, np.array([-1.0, 1.0, 1.0]))
+    net = fs.TwoLayerReLU(np.array([1.0]), np.array([[0.0, 0.6, 0.3]]))
+    cells = Cells.of(data, 0.0, "half_mean", np.zeros(3))
+    state = State.of(net, cells)
+    plane = 1
+    state.code[0] = [0, -1, 1]
+    w = state.z[0, 1:]
+    w[:] = [0.0, 40 * TOUCH, 0.5]  # on the first, and across the second by rounding
+    assert cells.normals[plane] @ w > TOUCH
+    r = np.array([-1.0, -1e-3, 0.5])  # the second's sides both drive it off
+    Rules(cells).meet(state, 0, plane, r, 0.0)
+    np.testing.assert_array_equal(state.code[0], [0, -1, 1])
+    assert abs(cells.normals[plane] @ w) <= TOUCH / 4
+    assert abs(cells.normals[0] @ w) <= TOUCH / 4

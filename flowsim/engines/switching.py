@@ -14,6 +14,9 @@ from flowsim.events import ALIVE, DEAD, ORIGIN, Event
 from flowsim.selection import Selection, select
 from flowsim.state import State
 
+#: A unit normal whose square has less than this part along slides depends on theirs.
+DEPENDENT = 1e-8
+
 
 @dataclass(eq=False)
 class Cause:
@@ -80,8 +83,12 @@ class Rules:
         state.fresh[j, touched] = True
         stays = plane >= 0 and chosen.fate == ALIVE and chosen.code[plane] == before[plane]
         if stays and float(cells.normals[plane] @ w) * before[plane] < -TOUCH:
-            # No side drives it; only rounding took it across.
-            w -= float(cells.normals[plane] @ w) * cells.normals[plane]
+            # No side drives it; only rounding took it across. It goes back along its slides: to be
+            # put back onto these would take it across again.
+            normal = cells.normals[plane]
+            along = projector(cells.normals[chosen.code == 0])[0] @ normal
+            if float(normal @ along) > DEPENDENT:
+                w -= float(normal @ w) / float(normal @ along) * along
         return self.enter(state, j, chosen, time)
 
     def enter(self, state: State, j: int, chosen: Selection, time: float) -> list[Event]:

@@ -43,6 +43,8 @@ STAGES = 10
 ITERATIONS = 12
 #: Newton's method may stall where what it still changes is below so many tolerances.
 STALLED = 1.0
+#: A neuron's own series may be cut off by so many tolerances.
+TRUNCATED = 16.0
 #: Changes beyond this many times the rounding of outputs are none of rounding.
 ROUNDED = 64.0
 #: Modes of the kernel that are faster than this part of the fastest are told apart.
@@ -323,5 +325,6 @@ def _error(flow: Integrator, e: Expansion, h: float, top: np.ndarray) -> float:
     )
     turn = h * float(np.max(np.linalg.norm(np.sum(np.abs(e.D), axis=1), axis=1)))
     # |D| h <= 2, as in a Taylor step; the powers make errors of the order of the method.
-    # Beside rounding of the field, neither must be smaller than what that turns neurons by.
-    return max(turning / allowed, last / allowed, (turn / 2.0) ** len(e.r))
+    # Beside what rounding of the field turns neurons by, errors need not be smaller than that.
+    truncated = last / min(allowed, TRUNCATED * flow.rtol)
+    return max(turning / allowed, truncated, (turn / 2.0) ** len(e.r))
