@@ -175,6 +175,8 @@ def _alignment(
     net: Any, data: Dataset | None, settings: dict[str, Any], machine: Machine,
     record: DescentRecord, ends: AlignmentFlow | None,
 ) -> Alignment:  # fmt: skip
+    if record.alignment is not None:
+        return record.alignment
     if ends is None:
         d = 0 if data is None else data.d
         return replace(no_alignment(settings, d), end_time=record.alignment_time)

@@ -274,6 +274,7 @@ def test_a_descent_that_is_gone_on_with_is_the_whole_one_bit_by_bit(name, tmp_pa
     np.testing.assert_array_equal(stored(again).parameters[-1], stored(whole).parameters[-1])
     for column in ("t", "neuron", "sample", "kind_code", "after"):
         np.testing.assert_array_equal(getattr(again.events, column), getattr(whole.events, column))
+    assert_same_run(again.alignment, whole.alignment)
     cut.save(tmp_path / "cut.nc")
     engine = engine if name == "schedule" else None
     from_file = fs.resume(tmp_path / "cut.nc", engine=engine, max_steps=700)

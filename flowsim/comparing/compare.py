@@ -117,7 +117,8 @@ def compare(
             max_seconds=max_seconds, state_bytes=2**30, progress=progress,
         )  # fmt: skip
         found.append(_descended(flow, run, engine, end, threshold, permute, points, looks))
-        if modified and engine.name == "gd" and engine.coordinates == "weights":
+        plain = engine.name == "gd" and engine.batch_size is None
+        if modified and plain and engine.coordinates == "weights":
             found[-1] = _with_modified(found[-1], net, data, loss)
     return Comparison(flow, tuple(found), threshold)
 

@@ -91,7 +91,7 @@ def _plan(net: Any, data: Any, settings: dict[str, Any], engine: Descent, start:
         if isinstance(net, TwoLayerReLU)
         else _of_model(settings, start)
     )
-    units = net.m if isinstance(net, TwoLayerReLU) else start.objective.n_units  # type: ignore[union-attr]
+    units = net.m if start.objective is None else start.objective.n_units
     return Plan(
         steps, engine.steps is not None, settings["t1"], settings["max_seconds"], see, rests,
         settings["states"], settings["state_bytes"], units,
@@ -171,6 +171,7 @@ def _record(earlier: Solution) -> DescentRecord:
         ],
         states=[(int(row), packed_of(states, i)) for i, row in enumerate(states.step)],
         alignment_time=aligned if aligned <= end else float("nan"),
+        alignment=earlier.alignment if aligned <= end else None,
     )
     late = np.isin(earlier.events.kind, ["plateau", "stationary"])
     kept = earlier.events.select(~late & (earlier.events.t <= end))

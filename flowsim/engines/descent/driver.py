@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from flowsim.alignment.end import EndRule
+from flowsim.alignment.end import Alignment, EndRule
 from flowsim.engines.descent.loop import Going, Watch
 from flowsim.engines.descent.machine import Machine, Packed
 from flowsim.engines.descent.measure import Seen
@@ -36,6 +36,7 @@ class DescentRecord:
     status: str = ""
     alignment_time: float = float("nan")
     alignment_params: np.ndarray | None = None
+    alignment: Alignment | None = None  # of the run that this one goes on with
 
 
 @dataclass(frozen=True, eq=False)
