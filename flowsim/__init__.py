@@ -11,11 +11,14 @@ from flowsim._lazy import attach
 from flowsim._version import __version__
 
 if TYPE_CHECKING:
-    from flowsim import alignment, datasets, engines, init, models, plot
+    from flowsim import alignment, datasets, engines, experiments, init, models, plot
     from flowsim.alignment.extremal import ExtremalVector, extremal_vectors
     from flowsim.comparing.compare import compare
     from flowsim.comparing.result import Comparison
     from flowsim.data import Dataset
+    from flowsim.experiments.result import Sweep
+    from flowsim.experiments.sweep import sweep
+    from flowsim.experiments.threshold import Threshold, threshold
     from flowsim.files import load
     from flowsim.network import TwoLayerReLU
     from flowsim.resume import resume
@@ -28,12 +31,15 @@ __all__ = [
     "ExtremalVector",
     "RunError",
     "Solution",
+    "Sweep",
+    "Threshold",
     "TwoLayerReLU",
     "__version__",
     "alignment",
     "compare",
     "datasets",
     "engines",
+    "experiments",
     "extremal_vectors",
     "init",
     "load",
@@ -42,6 +48,8 @@ __all__ = [
     "resume",
     "simulate",
     "simulate_batch",
+    "sweep",
+    "threshold",
 ]
 
 __getattr__ = attach(
@@ -52,6 +60,8 @@ __getattr__ = attach(
         "ExtremalVector": "flowsim.alignment.extremal",
         "RunError": "flowsim.solution",
         "Solution": "flowsim.solution",
+        "Sweep": "flowsim.experiments.result",
+        "Threshold": "flowsim.experiments.threshold",
         "TwoLayerReLU": "flowsim.network",
         "compare": "flowsim.comparing.compare",
         "extremal_vectors": "flowsim.alignment.extremal",
@@ -59,8 +69,10 @@ __getattr__ = attach(
         "resume": "flowsim.resume",
         "simulate": "flowsim.simulate",
         "simulate_batch": "flowsim.simulate",
+        "sweep": "flowsim.experiments.sweep",
+        "threshold": "flowsim.experiments.threshold",
     },
-    ("alignment", "datasets", "engines", "init", "models", "plot"),
+    ("alignment", "datasets", "engines", "experiments", "init", "models", "plot"),
 )
 
 

@@ -1,5 +1,5 @@
-"""The command line: ``flowsim run``, ``resume``, ``plot``, ``extremal``, ``align`` and
-``compare``.
+"""The command line: ``flowsim run``, ``resume``, ``plot``, ``extremal``, ``align``, ``compare``
+and ``threshold``.
 
 Everything heavy is imported when it is needed, so that ``flowsim --help`` is instant.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: Exit codes: the run stopped for a reason that is a failure; the input is wrong; Ctrl-C.
 FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
-COMMANDS = ("run", "resume", "plot", "extremal", "align", "compare")
+COMMANDS = ("run", "resume", "plot", "extremal", "align", "compare", "threshold")
 _PICTURES = ("timeline", "directions", "function")
 
 
@@ -76,6 +76,7 @@ def _dispatch(arguments: list[str]) -> int:
     from flowsim.config import PlotConfig, ResumeConfig, RunConfig
     from flowsim.config_alignment import AlignConfig, ExtremalConfig
     from flowsim.config_compare import CompareConfig
+    from flowsim.config_threshold import ThresholdConfig
 
     kinds = {
         "run": RunConfig,
@@ -84,6 +85,7 @@ def _dispatch(arguments: list[str]) -> int:
         "extremal": ExtremalConfig,
         "align": AlignConfig,
         "compare": CompareConfig,
+        "threshold": ThresholdConfig,
     }
     config = parse_command(kinds, arguments or ["--help"])
     if config is None:
@@ -92,6 +94,10 @@ def _dispatch(arguments: list[str]) -> int:
         return plot(config)
     if isinstance(config, ResumeConfig):
         return resume(config)
+    if isinstance(config, ThresholdConfig):
+        from flowsim.commands.threshold import threshold
+
+        return 0 if threshold(config, arguments[1:]) else FAILED
     config = _with_toml(config, arguments[1:])
     if isinstance(config, RunConfig):
         return run(config)

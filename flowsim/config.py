@@ -57,8 +57,8 @@ class DataOptions:
     noise: OptionalFloat = None
     """Standard deviation of a generator's label noise."""
     inputs: Annotated[
-        Literal["gaussian", "symmetric"] | None,
-        arg(metavar="{gaussian,symmetric}", help_behavior_hint=""),
+        Literal["gaussian", "symmetric", "sphere", "uniform"] | None,
+        arg(metavar="{gaussian,symmetric,sphere,uniform}", help_behavior_hint=""),
     ] = None
     """Input distribution of linear-teacher."""
     q: OptionalInt = None
@@ -227,20 +227,9 @@ def read_toml(path: Path) -> RunConfig:
     ValueError
         If it is not TOML, or has an unknown table or key, or a value of a wrong type.
     """
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
-    except OSError as error:
-        raise type(error)(
-            f"File {path} cannot be read: {(error.strerror or '').lower()}."
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"File {path} is not valid TOML: {error}.") from None
-    for name, table in tables.items():
-        _check_known(name, TABLES, f"File {path} must have only the tables", "a table or key")
-        if not isinstance(table, dict):
-            raise ValueError(f"File {path} must have a table [{name}], but it is {table!r}.")
-    data = _normalised(tables.get("data", {}))
-    source = _checked(data.pop("source", ""), str, f"`source` in [data] of file {path}")
+    tables = read_tables(path, TABLES)
+    data = normalised(tables.get("data", {}))
+    source = checked(data.pop("source", ""), str, f"`source` in [data] of file {path}")
     if not source and not ("y" in data and ("x" in data or "X" in data)):
         raise ValueError(
             f"File {path} must have a source, or X and y, or x and y in its table [data], "
@@ -251,13 +240,37 @@ def read_toml(path: Path) -> RunConfig:
     return RunConfig(
         source=source,
         data=_from_table(DataOptions, data, "data", path),
-        init=_from_table(InitOptions, _normalised(tables.get("init", {})), "init", path),
-        run=_from_table(RunOptions, _normalised(tables.get("run", {})), "run", path),
+        init=_from_table(InitOptions, normalised(tables.get("init", {})), "init", path),
+        run=_from_table(RunOptions, normalised(tables.get("run", {})), "run", path),
         name=path.stem,
     )
 
 
-def _normalised(table: dict[str, Any]) -> dict[str, Any]:
+def read_tables(path: Path, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Read a TOML file that may have only some tables; decimals stay exact.
+
+    Raises
+    ------
+    OSError, ValueError
+        If it cannot be read, is not TOML, or has others.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
+    except OSError as error:
+        raise type(error)(
+            f"File {path} cannot be read: {(error.strerror or '').lower()}."
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"File {path} is not valid TOML: {error}.") from None
+    for name, table in tables.items():
+        check_known(name, names, f"File {path} must have only the tables", "a table or key")
+        if not isinstance(table, dict):
+            raise ValueError(f"File {path} must have a table [{name}], but it is {table!r}.")
+    return tables
+
+
+def normalised(table: dict[str, Any]) -> dict[str, Any]:
+    """Return a table with underscores in its keys."""
     return {key.replace("-", "_"): value for key, value in table.items()}
 
 
@@ -265,13 +278,19 @@ def _from_table(cls: Any, table: dict[str, Any], name: str, path: Path) -> Any:
     """Build one of the option classes from a table of a TOML file."""
     types = get_type_hints(cls)
     for key in table:
-        _check_known(key, types, f"Table [{name}] of file {path} must have only the keys", "a key")
+        check_known(key, types, f"Table [{name}] of file {path} must have only the keys", "a key")
     where = f"in [{name}] of file {path}"
-    return cls(**{key: _checked(table[key], types[key], f"`{key}` {where}") for key in table})
+    return cls(**{key: checked(table[key], types[key], f"`{key}` {where}") for key in table})
 
 
-def _checked(value: Any, hint: Any, what: str) -> Any:
-    """Return `value` as the type that a field is declared with."""
+def checked(value: Any, hint: Any, what: str) -> Any:
+    """Return `value` of a TOML file as the type that a field is declared with.
+
+    Raises
+    ------
+    ValueError
+        If it is of another.
+    """
     (kind,) = [
         h for h in (get_args(hint) if get_origin(hint) in _UNIONS else [hint]) if h is not NoneType
     ]
@@ -302,7 +321,8 @@ def _checked(value: Any, hint: Any, what: str) -> Any:
     raise ValueError(f"The value of {what} must be {wanted}, but is {shown}.")
 
 
-def _check_known(name: str, known: Iterable[str], rule: str, what: str) -> None:
+def check_known(name: str, known: Iterable[str], rule: str, what: str) -> None:
+    """Check that a name in a file is one of those that there are."""
     known = list(known)
     if name not in known:
         raise ValueError(

@@ -14,11 +14,10 @@ from numpy.typing import ArrayLike
 
 from flowsim import _hyperplanes, _tables
 from flowsim._rational import Numbers, to_numbers
+from flowsim.inputs import DISTRIBUTIONS
 
 ExactArrayLike = ArrayLike | Sequence[Any]
 """Arrays or nested sequences of floats, integers, Fractions, Decimals or number strings."""
-
-INPUT_DISTRIBUTIONS = ("gaussian", "symmetric")
 
 _SMALLEST_SQUARE = float(np.finfo(np.float64).tiny)
 
@@ -44,7 +43,7 @@ class Dataset:
         The vector β* of a linear teacher ``y = β*·x + noise``.
     noise : float, optional
         Standard deviation of the noise in `y`.
-    inputs : {"gaussian", "symmetric"}, optional
+    inputs : {"gaussian", "symmetric", "sphere", "uniform"}, optional
         The distribution that the inputs were drawn from.
 
     Raises
@@ -354,9 +353,9 @@ def _noise(noise: float | None) -> float | None:
 
 
 def _inputs(inputs: str | None) -> str | None:
-    if inputs is not None and inputs not in INPUT_DISTRIBUTIONS:
+    if inputs is not None and inputs not in DISTRIBUTIONS:
         raise ValueError(
-            f"Argument `inputs` must be one of {', '.join(INPUT_DISTRIBUTIONS)}, or None, but it "
+            f"Argument `inputs` must be one of {', '.join(DISTRIBUTIONS)}, or None, but it "
             f"is {inputs!r}."
         )
     return inputs

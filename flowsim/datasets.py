@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from flowsim._rational import to_numbers
-from flowsim.data import INPUT_DISTRIBUTIONS, Dataset
+from flowsim.data import Dataset
+from flowsim.inputs import DISTRIBUTIONS
 
 
 def three_points() -> Dataset:
@@ -94,8 +95,8 @@ def linear_teacher(
 ) -> Dataset:
     """Draw ``y_k = β*·x_k + noise ε_k`` with Gaussian inputs and ``ε_k ~ N(0, 1)``.
 
-    Draw order of ``numpy.random.default_rng(seed)``: the inputs, ``standard_normal((n, d))``, or
-    ``standard_normal((n/2, d))`` for symmetric ones, then ``standard_normal(n)`` for ε.
+    Draw order of ``numpy.random.default_rng(seed)``: the inputs as `flowsim.inputs` says,
+    ``standard_normal((n, d))`` for Gaussian ones, then ``standard_normal(n)`` for ε.
 
     Parameters
     ----------
@@ -105,8 +106,9 @@ def linear_teacher(
         Standard deviation of the noise.
     seed : int
         Seed of the draw.
-    inputs : {"gaussian", "symmetric"}
-        Standard normal inputs, all independent or with the second half minus the first one.
+    inputs : {"gaussian", "symmetric", "sphere", "uniform"}
+        Standard normal inputs, all independent or with the second half minus the first one; or
+        uniform ones from the sphere of radius √d, or from the cube [−√3, √3]^d.
     teacher : array_like (d,), optional
         The vector β*; the first unit vector by default.
 
@@ -122,22 +124,15 @@ def linear_teacher(
     Boursier & Flammarion, arXiv 2410.02348, section 4.
     """
     n, d = _positive(n, "n"), _positive(d, "d")
-    if inputs not in INPUT_DISTRIBUTIONS:
+    if inputs not in DISTRIBUTIONS:
         raise ValueError(
-            f"Argument `inputs` must be one of {', '.join(INPUT_DISTRIBUTIONS)}, but it is "
-            f"{inputs!r}."
+            f"Argument `inputs` must be one of {', '.join(DISTRIBUTIONS)}, but it is {inputs!r}."
         )
     beta = np.eye(d)[0] if teacher is None else to_numbers(teacher, "teacher", ndim=1).values
     if beta.shape != (d,):
         raise ValueError(f"Argument `teacher` must have shape ({d},), but it has {beta.shape}.")
     rng = _rng(seed)
-    if inputs == "symmetric":
-        if n % 2:
-            raise ValueError(f"Argument `n` must be even for symmetric inputs, but it is {n}.")
-        half = rng.standard_normal((n // 2, d))
-        X = np.concatenate([half, -half])
-    else:
-        X = rng.standard_normal((n, d))
+    X = DISTRIBUTIONS[inputs](rng, n, d)
     y = X @ beta + noise * rng.standard_normal(n)
     return Dataset(X, y, name="linear_teacher", teacher=beta, noise=noise, inputs=inputs)
 

@@ -1,0 +1,125 @@
+"""Who makes the runs: this process, or the workers of a Dask cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from flowsim._cores import available_cores
+from flowsim.experiments.points import Point, Recipe
+from flowsim.experiments.records import run_points
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Shard = Sequence[Point]
+Done = Iterator[tuple[Shard, list[dict[str, Any]]]]
+#: A shard takes so many workers with it before it is given up.
+_DEATHS = 3
+
+
+def work(
+    shards: Sequence[Shard], recipe: Recipe, workers: int | None, client: Client | str | None
+) -> Done:
+    """Make all runs, and give the records of every shard when it is done.
+
+    Parameters
+    ----------
+    shards : sequence
+        Points, the longest runs first.
+    recipe : Recipe
+    workers : int, optional
+        Processes of this machine, each with one thread; by default as many as cores. 0 for this
+        process.
+    client : distributed.Client or str, optional
+        A cluster to use instead, or the address of its scheduler.
+    """
+    if client is None and workers == 0:
+        return ((shard, run_points(shard, recipe)) for shard in shards)
+    return _distributed(shards, recipe, workers, client)
+
+
+def _distributed(
+    shards: Sequence[Shard], recipe: Recipe, workers: int | None, client: Client | str | None
+) -> Done:
+    """Make all shards; then, one at a time, the runs of those that have lost their workers.
+
+    A run that kills its worker brings those that wait there under suspicion, too.
+    """
+    suspects: list[Shard] = []
+    with _connected(workers, client, len(shards)) as connected:
+        for shard, future in _completed(connected, shards, recipe):
+            if future.status == "finished":
+                yield shard, future.result()
+            else:
+                suspects += [[point] for point in shard]
+        for shard in suspects:
+            for _, future in _completed(connected, [shard], recipe):
+                failed = future.status != "finished"
+                yield shard, [_lost(future.exception())] if failed else future.result()
+
+
+def _completed(
+    connected: Client, shards: Sequence[Shard], recipe: Recipe
+) -> Iterator[tuple[Shard, Any]]:
+    """Submit shards, the first ones with the highest priority, and give those that are done."""
+    from distributed import as_completed
+
+    pending = {
+        connected.submit(run_points, shard, recipe, pure=False, priority=-place): shard
+        for place, shard in enumerate(shards)
+    }
+    try:
+        for future in as_completed(list(pending)):
+            yield pending.pop(future), future
+    finally:
+        if pending:
+            connected.cancel(list(pending), force=True)
+
+
+def _lost(error: Exception) -> dict[str, Any]:
+    """Return the record of a run that has taken its workers with it: runs never raise."""
+    text = f"the run could not be made: {type(error).__name__}: {error}"
+    return {"status": "error", "message": text, "seconds": float("nan")}
+
+
+@contextmanager
+def _connected(workers: int | None, client: Client | str | None, most: int) -> Iterator[Client]:
+    """Give a client of the cluster that was asked for; a local one ends with the block."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    if isinstance(client, Client):
+        yield client
+        return
+    if isinstance(client, str):
+        with Client(client) as connected:
+            yield connected
+        return
+    count = min(available_cores() if workers is None else workers, max(most, 1))
+    quiet = {
+        "distributed.scheduler.allowed-failures": _DEATHS,
+        # Runs take minutes without a sign of life: silence is no sign of trouble.
+        "distributed.admin.tick.limit": "1h",
+        "distributed.worker.memory.terminate": False,
+    }
+    with (
+        dask.config.set(quiet),
+        LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            silence_logs=50,
+            worker_dashboard_address=None,
+        ) as cluster,  # fmt: skip
+        Client(cluster) as connected,
+    ):
+        yield connected
+
+
+def shards_of(points: Sequence[Point], size: int) -> list[list[Point]]:
+    """Return the points in shards of a size, the longest runs first."""
+    ordered = sorted(points, key=lambda point: -point.cost)
+    return [ordered[i : i + size] for i in range(0, len(ordered), size)]

@@ -1,0 +1,155 @@
+"""One run of a study as a record: numbers and words, the same on any machine and any day."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flowsim.experiments import measures
+from flowsim.experiments.points import Point, Recipe
+from flowsim.network import LOSSES
+
+if TYPE_CHECKING:
+    from flowsim.solution import Solution
+
+#: Rows of a run's history that are kept, at most.
+TRAJECTORY_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Field:
+    """A number, or a word, of a record."""
+
+    text: str
+    kind: type = float
+    missing: Any = float("nan")
+
+
+def _count(text: str) -> Field:
+    return Field(text, int, -1)
+
+
+def _word(text: str) -> Field:
+    return Field(text, str, "")
+
+
+#: The fields of a record, in the order of the tables.
+FIELDS = {
+    "status": _word("why the run stopped; error if it could not be made"),
+    "message": _word("the same as a sentence"),
+    "kind": _word("verdict on the end"),
+    "train_loss": Field("(1/2n) sum r^2 at the end"),
+    "limit_loss": Field("where the training loss tends in the final cells; nan if not at rest"),
+    "label_loss": Field("(1/2n) sum y^2"),
+    "test_loss": Field("(1/2) E (h(x) - y)^2"),
+    "excess_loss": Field("(1/2) E (h(x) - beta* x)^2"),
+    "ols_loss": Field("training loss of the half-spaces' least-squares fits"),
+    "ols_excess": Field("excess loss of the half-spaces' least-squares fits"),
+    "ols_distance": Field("sqrt E (h - half-spaces' least-squares fits)^2"),
+    "plus_error": Field("|grad h(beta*) - beta*|"),
+    "plus_ols_error": Field("|grad h(beta*) - its half-space's fit|"),
+    "minus_error": Field("|grad h(-beta*) - beta*|"),
+    "minus_ols_error": Field("|grad h(-beta*) - its half-space's fit|"),
+    "linear_excess": Field("excess loss of linear least squares on all samples"),
+    "ntk_excess": Field("excess loss of the minimum-norm interpolator of the tangent kernel"),
+    "random_features_excess": Field("the same of random features"),
+    "directions": _count("distinct directions of neurons that matter"),
+    "alignment_end": Field("end of early alignment"),
+    "alignment_predicted": Field("its prediction"),
+    "extremal_count": _count("extremal vectors that neurons tend to in early alignment"),
+    "extremal_spread": Field("largest distance of these from the population's"),
+    "alive": _count("neurons alive at the end"),
+    "changes": _count("activation-pattern changes"),
+    "events": _count("all events"),
+    "steps": _count("steps"),
+    "t_end": Field("time of the end"),
+    "gradient_norm": Field("norm of the gradient at the end"),
+    "seconds": Field("computing time, compilation included"),
+}
+#: Fields that differ from one computation to the next.
+COST = ("seconds",)
+
+
+def run_points(points: Sequence[Point], recipe: Recipe) -> list[dict[str, Any]]:
+    """Return the records of some runs, each on one thread; none raises."""
+    return [run_point(point, recipe) for point in points]
+
+
+def run_point(point: Point, recipe: Recipe) -> dict[str, Any]:
+    """Run one point and return its record; an exception becomes the status "error".
+
+    On one thread, so that sums have one order wherever the run is made.
+    """
+    from numba import set_num_threads
+    from threadpoolctl import threadpool_limits
+
+    started = time.perf_counter()
+    with threadpool_limits(1):
+        set_num_threads(1)
+        try:
+            record = _measured(recipe.simulate(point, **_cheap(point)), point, recipe)
+        except Exception as error:  # what it may be is the run's matter: others go on
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            where = f" ({type(error).__name__} in {last.name})"
+            record = {"status": "error", "message": f"{error}{where}"}
+    return record | {"seconds": time.perf_counter() - started}
+
+
+def _cheap(point: Point) -> dict[str, Any]:
+    """Return options without which a study would store what it does not look at."""
+    return {"states": "ends"} if point.activation == "relu" else {}
+
+
+def _measured(solution: Solution, point: Point, recipe: Recipe) -> dict[str, Any]:
+    data, network = solution.data, solution.final.network
+    excess = measures.excess_loss(network, data)
+    noise = data.noise if data.noise is not None else float("nan")
+    half = 0.5 / LOSSES[solution.settings["loss"]]
+    record: dict[str, Any] = {
+        "status": solution.status,
+        "message": solution.message,
+        "kind": solution.final.kind,
+        "train_loss": half * solution.final.loss,
+        "limit_loss": half * solution.final.limit_loss,
+        "label_loss": 0.5 * float(np.mean(np.square(data.y))),
+        "test_loss": excess + 0.5 * noise**2,
+        "excess_loss": excess,
+        "alive": int(solution.history.alive[-1]),
+        "changes": len(solution.events.where("pattern").t),
+        "events": len(solution.events),
+        "steps": solution.steps,
+        "t_end": solution.t_end,
+        "gradient_norm": solution.final.gradient_norm,
+    }
+    if recipe.test is not None:
+        record |= _tested(network, recipe.test(data))
+    record |= measures.half_space_fields(network, data, point.negative_slope)
+    record |= measures.baseline_fields(data, point.init, point.negative_slope)
+    record |= measures.alignment_fields(solution, data)
+    if hasattr(network, "W"):
+        record["directions"] = measures.direction_count(network)
+    if recipe.trajectories:
+        record["trajectory"] = _trajectory(solution)
+    return record
+
+
+def _tested(network: Any, test: Any) -> dict[str, float]:
+    """Return losses on a given test set, whose labels have no noise."""
+    error = measures.function_of(network)(test.X) - test.y
+    return {"excess_loss": 0.5 * float(np.mean(np.square(error)))}
+
+
+def _trajectory(solution: Solution) -> dict[str, list[float]]:
+    """Return times, losses and living neurons, thinned evenly to at most 256 rows."""
+    history = solution.history
+    rows = np.unique(np.linspace(0, len(history.t) - 1, TRAJECTORY_ROWS).astype(int))
+    return {
+        "t": history.t[rows].tolist(),
+        "loss": history.loss[rows].tolist(),
+        "alive": history.alive[rows].tolist(),
+    }

@@ -1,0 +1,186 @@
+"""The results of a study: an xarray.Dataset over its grid, and its file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flowsim.experiments.points import Point, Recipe
+from flowsim.experiments.records import COST, FIELDS
+
+if TYPE_CHECKING:
+    import xarray
+
+    from flowsim.experiments.grid import Grid
+    from flowsim.solution import Solution
+
+_AXIS_TEXTS = {
+    "n": "number of samples",
+    "d": "input dimension",
+    "noise": "standard deviation of the labels' noise",
+    "inputs": "distribution of the inputs",
+    "m": "number of neurons",
+    "scale": "scale of the initialisation",
+    "log10_scale": "decimal logarithm of the scale of the initialisation",
+    "init": "kind of initialisation",
+    "activation": "activation function",
+    "negative_slope": "slope of the activation on negative numbers",
+    "engine": "what integrates",
+    "seed": "seed of the data; that of the network is 2^31 larger",
+}
+_ROWS = {"t": "time", "loss": "training loss", "alive": "living neurons"}
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """One record a run of a study.
+
+    Attributes
+    ----------
+    dataset : xarray.Dataset
+        The fields of `flowsim.experiments.records.FIELDS` over the axes that are sequences, as
+        ``found.dataset.excess_loss.sel(n=100).mean("seed")``; the other axes are scalar
+        coordinates. Words are strings, counts are -1 and numbers nan where there are none.
+    trajectories : xarray.Dataset, optional
+        Times and losses of all runs one after another (a contiguous ragged array of the CF
+        conventions): run i, in the order of the flattened grid, has ``row_size[i]`` rows.
+    recipe : Recipe, optional
+        What runs have in common, so that they can be made again; not in files.
+    """
+
+    dataset: xarray.Dataset
+    trajectories: xarray.Dataset | None = None
+    recipe: Recipe | None = field(default=None, repr=False)
+
+    @staticmethod
+    def of(grid: Grid, recipe: Recipe, records: Sequence[dict[str, Any]], seconds: float) -> Sweep:
+        """Arrange records, in the order of the grid's points."""
+        import xarray as xr
+
+        from flowsim.provenance import provenance
+
+        coords = {
+            name: xr.Variable(
+                (name,) if name in grid.dims else (),
+                np.array(values if name in grid.dims else values[0]),
+                {"long_name": _AXIS_TEXTS[name]},
+            )
+            for name, values in grid.axes.items()
+            if name in grid.dims or values[0] is not None
+        }
+        variables = {
+            name: xr.Variable(
+                grid.dims,
+                np.array([r.get(name, f.missing) for r in records], f.kind).reshape(grid.shape),
+                {"long_name": f.text},
+            )
+            for name, f in FIELDS.items()
+        }
+        options = {f"option_{key}": value for key, value in recipe.options.items()}
+        origin = {f"provenance_{key}": value for key, value in provenance().items()}
+        attrs = {"title": "sweep of gradient flows", "source": "flowsim", "wall_seconds": seconds}
+        dataset = xr.Dataset(variables, coords, attrs | options | origin)
+        return Sweep(dataset, _trajectories(records) if recipe.trajectories else None, recipe)
+
+    def point(self, **at: Any) -> Point:
+        """Return the run at given values of the axes, as ``found.point(n=100, seed=3)``.
+
+        Raises
+        ------
+        KeyError
+            If the axes have no such values, or an axis with several is not given.
+        """
+        dataset = self.dataset
+        chosen = dataset.sel(at) if at else dataset
+        left = [name for name in chosen.dims if name in dataset.dims]
+        if left:
+            raise KeyError(f"Argument `{left[0]}` must be given, but is not.")
+        none = {"scale": None, "log10_scale": None}
+        return Point(**{**none, **{str(k): v.item() for k, v in chosen.coords.items()}})
+
+    def simulate(self, *, point: Point | None = None, **at: Any) -> Solution:
+        """Make one run of the study again and return all of it, as `flowsim.simulate` does.
+
+        Raises
+        ------
+        ValueError
+            If the study was loaded from a file, which has no functions and engines.
+        KeyError
+            As `point` does.
+        """
+        recipe = Recipe() if self.recipe is None else self.recipe
+        return recipe.simulate(self.point(**at) if point is None else point)
+
+    def to_xarray(self) -> xarray.DataTree:
+        """Return all as a tree: the root has `dataset`, the group trajectories the others."""
+        import xarray as xr
+
+        groups = {"/": self.dataset}
+        if self.trajectories is not None:
+            groups["/trajectories"] = self.trajectories
+        return xr.DataTree.from_dict(groups)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a netCDF file that ``xarray.open_dataset`` opens; it replaces another at once.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        """
+        from flowsim.files import replacing
+
+        with replacing(path) as temporary:
+            self.to_xarray().to_netcdf(temporary, engine="h5netcdf")
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Sweep:
+        """Read what `save` has written.
+
+        Raises
+        ------
+        OSError, ValueError
+            If it cannot be read, or is the file of no sweep.
+        """
+        import xarray as xr
+
+        with xr.open_datatree(path, engine="h5netcdf") as tree:
+            loaded = tree.load()
+        dataset = loaded.to_dataset()
+        if not set(FIELDS) - set(COST) <= set(dataset.data_vars):
+            raise ValueError(f"Argument `path` must name the file of a sweep, but {path} is none.")
+        rows = None
+        if "trajectories" in loaded.children:
+            rows = loaded["trajectories"].to_dataset(inherit=False)
+        return Sweep(dataset, rows)
+
+    @property
+    def failed(self) -> int:
+        """Number of runs with the status "error"."""
+        return int((self.dataset.status == "error").sum())
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name}: {size}" for name, size in self.dataset.sizes.items())
+        return f"Sweep({sizes or 'one run'}; {self.dataset.status.size} runs, {self.failed} failed)"
+
+
+def _trajectories(records: Sequence[dict[str, Any]]) -> xarray.Dataset:
+    """Join the records' trajectories to a contiguous ragged array."""
+    import xarray as xr
+
+    rows = [record.get("trajectory", {}) for record in records]
+    sizes = np.array([len(row.get("t", ())) for row in rows])
+    variables = {
+        name: ("obs", np.concatenate([np.array(row.get(name, ()), float) for row in rows]))
+        for name in _ROWS
+    }
+    dataset = xr.Dataset(
+        {"row_size": ("trajectory", sizes, {"sample_dimension": "obs"}), **variables}
+    )
+    for name, text in _ROWS.items():
+        dataset[name].attrs["long_name"] = text
+    return dataset
