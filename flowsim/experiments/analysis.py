@@ -69,9 +69,7 @@ def analyse(runs: xarray.Dataset, rtol: float = INTERPOLATION_RTOL) -> xarray.Da
         }
     )
     for name in CURVES:
-        values = runs[name].astype(float)
-        found[name] = values.median("seed")
-        found[f"{name}_quartiles"] = values.quantile([0.25, 0.75], "seed")
+        found[name], found[f"{name}_quartiles"] = _quantiles(runs[name].astype(float))
     estimates = _over(ThresholdEstimate.of, runs.n, count, total)
     for name, attribute in (("", "n_star"), ("_low", "low"), ("_high", "high")):
         found[f"n_star{name}"] = _attribute(estimates, attribute)
@@ -83,6 +81,13 @@ def analyse(runs: xarray.Dataset, rtol: float = INTERPOLATION_RTOL) -> xarray.Da
             found[renamed.get(name, f"d_{name}")] = _attribute(laws, name)
     found.attrs["interpolation_rtol"] = rtol
     return found
+
+
+def _quantiles(values: xarray.DataArray) -> tuple[Any, Any]:
+    """Return the median over the seeds, and the quartiles; nan without any value."""
+    known = values.where(values.notnull().any("seed"), 0.0)  # NumPy warns of all-nan slices
+    found = known.quantile([0.25, 0.5, 0.75], "seed").where(values.notnull().any("seed"))
+    return found.sel(quantile=0.5, drop=True), found.sel(quantile=[0.25, 0.75])
 
 
 def _over(function: Any, along: Any, *arrays: Any, core: str = "n") -> Any:
