@@ -243,6 +243,7 @@ def test_smooth_activations_run_on_general_engines() -> None:
 
 def without_noise(data: fs.Dataset) -> fs.Dataset:
     X = np.eye(data.d)
+    assert data.teacher is not None
     return fs.Dataset(X, X @ data.teacher)
 
 

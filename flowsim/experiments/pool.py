@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -87,7 +88,7 @@ def _lost(error: Exception) -> dict[str, Any]:
 @contextmanager
 def _connected(workers: int | None, client: Client | str | None, most: int) -> Iterator[Client]:
     """Give a client of the cluster that was asked for; a local one ends with the block."""
-    import dask
+    from dask.config import set as set_config
     from distributed import Client, LocalCluster
 
     if isinstance(client, Client):
@@ -98,22 +99,20 @@ def _connected(workers: int | None, client: Client | str | None, most: int) -> I
             yield connected
         return
     count = min(available_cores() if workers is None else workers, max(most, 1))
-    quiet = {
+    settings = {
         "distributed.scheduler.allowed-failures": _DEATHS,
         # Runs take minutes without a sign of life: silence is no sign of trouble.
         "distributed.admin.tick.limit": "1h",
         "distributed.worker.memory.terminate": False,
     }
+    quiet: dict[str, Any] = {
+        "dashboard_address": None,
+        "worker_dashboard_address": None,
+        "silence_logs": logging.CRITICAL,
+    }
     with (
-        dask.config.set(quiet),
-        LocalCluster(
-            n_workers=count,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=None,
-            silence_logs=50,
-            worker_dashboard_address=None,
-        ) as cluster,  # fmt: skip
+        set_config(settings),
+        LocalCluster(n_workers=count, threads_per_worker=1, processes=True, **quiet) as cluster,
         Client(cluster) as connected,
     ):
         yield connected
