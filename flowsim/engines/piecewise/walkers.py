@@ -246,7 +246,9 @@ class Party:
         left = np.flatnonzero(changes & (rows[:, 3] == 0))
         if len(left) == 0:
             return np.zeros(0)
+        # Few crossings are at the time of an exit: of millions no dictionary is made.
         crossed = np.flatnonzero(changes & (rows[:, 3] != 0))
+        crossed = crossed[np.isin(x[crossed], x[left])]
         at = dict.fromkeys(zip(rows[crossed, 0].tolist(), x[crossed].tolist(), strict=True))
         alone = [i for i in left if (int(rows[i, 0]), float(x[i])) not in at]
         return x[alone] * self.step.e.unit
