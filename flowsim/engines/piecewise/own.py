@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flowsim.engines.piecewise.expansion import compiled, recurrence
+from flowsim.engines.piecewise.expansion import compiled, inlined, recurrence
 
 #: Part of the tolerance by which what is left out of the field may move a neuron in a step.
 NEGLIGIBLE = 1e-2
@@ -51,7 +51,7 @@ def onto_slides(rank, basis, w):  # pragma: no cover - compiled
                 w[i] -= s * basis[r, i]
 
 
-@compiled
+@inlined
 def expand(h, terms, unit, tolerance, x, z, rank, work):  # pragma: no cover - compiled
     """Write the neuron's polynomials from x on; return for how long they hold, and their length.
 
@@ -86,7 +86,7 @@ def expand(h, terms, unit, tolerance, x, z, rank, work):  # pragma: no cover - c
     return span, last + 1
 
 
-@compiled
+@inlined
 def _size(o, work):  # pragma: no cover - compiled
     s = work.a[o] ** 2
     for i in range(work.w.shape[1]):
@@ -94,7 +94,7 @@ def _size(o, work):  # pragma: no cover - compiled
     return np.sqrt(s)
 
 
-@compiled
+@inlined
 def _span(order, tolerance, work):  # pragma: no cover - compiled
     """Return for how long the last two terms are within `tolerance`."""
     span = np.inf

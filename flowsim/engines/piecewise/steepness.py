@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from flowsim.engines.piecewise.expansion import compiled
+from flowsim.engines.piecewise.expansion import inlined
 from flowsim.engines.piecewise.own import onto_slides
 from flowsim.engines.piecewise.roots import horner
 
 
-@compiled
+@inlined
 def note_arrival(x, g, rank, a, exponent, plan, work):  # pragma: no cover - compiled
     """Write what `Log.steep` has of a crossing into work.steep, as if the neuron died there."""
     d, steep = plan.normals.shape[0], work.steep
@@ -21,7 +21,7 @@ def note_arrival(x, g, rank, a, exponent, plan, work):  # pragma: no cover - com
     onto_slides(rank, work.choice.basis, normal)
 
 
-@compiled
+@inlined
 def note_leaving(x, g, rank, plan, work, steep):  # pragma: no cover - compiled
     """Add what a crossing has behind it to its `Log.steep`."""
     d, D = plan.normals.shape[0], work.new[1:]
@@ -31,7 +31,7 @@ def note_leaving(x, g, rank, plan, work, steep):  # pragma: no cover - compiled
         steep[3 + d + i] += D[i]
 
 
-@compiled
+@inlined
 def field_at(x, rank, work, D):  # pragma: no cover - compiled
     """Write the field D (d,) of the present cell at `x`, projected onto the slides."""
     for i in range(D.shape[0]):

@@ -21,7 +21,7 @@ from flowsim.engines.piecewise.detection import (
     own_polynomials,
     split,
 )
-from flowsim.engines.piecewise.expansion import compiled
+from flowsim.engines.piecewise.expansion import compiled, inlined
 from flowsim.engines.piecewise.motion import evaluate, settle
 from flowsim.engines.piecewise.near import gather, keep_up, leave, update_margins
 from flowsim.engines.piecewise.own import expand, onto_slides, shift, terms_of
@@ -78,7 +78,7 @@ def walk(  # pragma: no cover - compiled
     return drift
 
 
-@compiled
+@inlined
 def _is_full(out, d):  # pragma: no cover - compiled
     """Whether the log may not hold what one more event writes."""
     return out.count[0] + d + 3 > out.x.shape[0]
@@ -227,7 +227,7 @@ def _walk_one(  # pragma: no cover - compiled
     return drift
 
 
-@compiled
+@inlined
 def _enter(plan, code, work):  # pragma: no cover - compiled
     """List the slides; return how many they are and how many samples are on."""
     on = 0
@@ -237,7 +237,7 @@ def _enter(plan, code, work):  # pragma: no cover - compiled
     return list_slides(code, work), on
 
 
-@compiled
+@inlined
 def list_slides(code, work):  # pragma: no cover - compiled
     count = 0
     for g in range(code.shape[0]):
@@ -247,7 +247,7 @@ def list_slides(code, work):  # pragma: no cover - compiled
     return count
 
 
-@compiled
+@inlined
 def span_slides(plan, count, work):  # pragma: no cover - compiled
     """Orthonormalise the slides' normals; return their rank."""
     if count == 0:
@@ -259,7 +259,7 @@ def span_slides(plan, count, work):  # pragma: no cover - compiled
     return rank
 
 
-@compiled
+@inlined
 def _multipliers(plan, count, rank, work):  # pragma: no cover - compiled
     """Write L with ``zeta = L D_0``; return whether it is well conditioned."""
     lower, x = work.choice.lower, work.choice.real[0]
@@ -275,7 +275,7 @@ def _multipliers(plan, count, rank, work):  # pragma: no cover - compiled
     return True
 
 
-@compiled
+@inlined
 def _next(k, h, p, x, count, plan, ends, walkers, touch, table, work):  # pragma: no cover
     """Return the neuron's next event within `h`: (time, what, hyperplane, side).
 
@@ -313,13 +313,13 @@ def _next(k, h, p, x, count, plan, ends, walkers, touch, table, work):  # pragma
     return at, what, where, 0
 
 
-@compiled
+@inlined
 def _sides_at(x, g, ends, work):  # pragma: no cover - compiled
     for side in range(2):
         work.q[side, g] = horner(ends[side, g], x)
 
 
-@compiled
+@inlined
 def _choose(  # pragma: no cover - compiled
     plan, k, x, plane, count, on, ends, walkers, sums, U, out, work
 ):
@@ -366,7 +366,7 @@ def _choose(  # pragma: no cover - compiled
     return on
 
 
-@compiled
+@inlined
 def _recode(  # pragma: no cover - compiled
     plan, k, x, g, new, ends, walkers, on, sums, U, out, work
 ):
@@ -393,7 +393,7 @@ def _recode(  # pragma: no cover - compiled
     return on
 
 
-@compiled
+@inlined
 def _write(out, k, x, kind, plane, before, after):  # pragma: no cover - compiled
     i = out.count[0]
     row = out.rows[i]

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flowsim.engines.piecewise.detection import own_polynomials
-from flowsim.engines.piecewise.expansion import compiled, summing
+from flowsim.engines.piecewise.expansion import compiled, inlined, summing
 from flowsim.engines.piecewise.roots import horner
 from flowsim.events import ALIVE
 
@@ -55,7 +55,7 @@ def sums(z: np.ndarray, mass: np.ndarray, code: np.ndarray, moments: int) -> Sum
     )  # fmt: skip
 
 
-@compiled
+@inlined
 def load_ridden(k, walkers, sums, start, first, A, W, ridden):  # pragma: no cover - compiled
     """Write the polynomials that walker k would have followed."""
     q = walkers.group[k]
@@ -65,7 +65,7 @@ def load_ridden(k, walkers, sums, start, first, A, W, ridden):  # pragma: no cov
     )  # fmt: skip
 
 
-@compiled
+@inlined
 def add_stretch(k, x, at, mass, a, w, sums, ridden):  # pragma: no cover - compiled
     """Add the moments over [x, x + at], where a and w (order+1, d) are walker k's polynomials."""
     moments, d = sums.moved.shape[1:]
@@ -84,7 +84,7 @@ def add_stretch(k, x, at, mass, a, w, sums, ridden):  # pragma: no cover - compi
                 v *= s
 
 
-@compiled
+@inlined
 def change_side(k, g, old, new, sums, U):  # pragma: no cover - compiled
     """Let what walker k has added so far stay where it was, as hyperplane g's code changes.
 
