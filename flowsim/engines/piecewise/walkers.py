@@ -193,7 +193,9 @@ class Party:
         planes = np.flatnonzero(before != after)
         if self.sums.moved.shape[1]:
             for g in planes:
-                walk_sums.change_side(k, g, before[g], after[g], self.sums, self._sides[k // CHUNK])
+                walk_sums.change_side(
+                    self.sums.moved[k], g, before[g], after[g], self._sides[k // CHUNK]
+                )
         patterns = np.column_stack(
             [np.full((len(planes), 2), (k, PATTERN)), planes, before[planes], after[planes]]
         )
