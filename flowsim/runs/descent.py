@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from flowsim._arguments import system
+from flowsim.alignment.ahead import Ahead
 from flowsim.alignment.end import EndRule
-from flowsim.alignment.flow import AlignmentFlow, until
 from flowsim.alignment.phase import end_rule
 from flowsim.assemble_descent import solution_of_descent
 from flowsim.cells import Cells
@@ -48,16 +48,16 @@ def prepare_descent(
     start = start_of(net, data, settings)
     _check_batches(engine, start)
     machine = Machine(start, engine)
-    ends = None
+    ahead = None
     if relu:
         assert data is not None
-        ends = until(net, data, loss=settings["loss"], record=False)
+        ahead = Ahead(net, data, settings["loss"])
     plan = _plan(net, data, settings, engine, start)
-    rule = _rule(net, data, settings, ends)
+    rule = _rule(net, data, settings, ahead)
     record = DescentRecord() if earlier is None else _record(earlier)
 
     def finish(record: DescentRecord) -> Solution:
-        return solution_of_descent(net, data, settings, engine, machine, record, ends)
+        return solution_of_descent(net, data, settings, engine, machine, record, ahead)
 
     save = None if saving is None else _Saver(saving, finish)
 
@@ -130,17 +130,15 @@ def _of_model(
     return lambda params: seen_of_model(start, params), rests
 
 
-def _rule(
-    net: Any, data: Any, settings: dict[str, Any], ends: AlignmentFlow | None
-) -> EndRule | None:
+def _rule(net: Any, data: Any, settings: dict[str, Any], ahead: Ahead | None) -> EndRule | None:
     """Return what ends the alignment phase, in the user's time; None if nothing ever does."""
     if data is None or not np.any(data.y):
         return None
     if settings["residual"] == "frozen" and settings["alignment"] == "residual":
         return None
-    if ends is not None:
+    if ahead is not None:
         cells = Cells.of(data, net.negative_slope, settings["loss"], net(data.X))
-        rule = end_rule(ends, settings, cells)
+        rule = end_rule(ahead, settings, cells)
         return replace(rule, time=float(np.ldexp(rule.time, -cells.time_exponent)))
     if settings["alignment"] != "residual":
         raise ValueError(
