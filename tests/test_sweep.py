@@ -295,6 +295,14 @@ def test_nonsense_is_refused_before_anything_is_run(
     assert text in str(caught.value)
 
 
+def test_schedulers_must_answer() -> None:
+    small = {"n": 3, "d": 2, "m": 3, "seed": 0}
+    with pytest.raises(OSError, match="`client` must be the address of a running scheduler"):
+        sweep(**small, client="tcp://127.0.0.1:1")
+    with pytest.raises(ValueError, match="`client` must be the address of a scheduler"):
+        sweep(**small, client="somewhere")
+
+
 def test_runs_are_found_by_the_values_of_their_axes(small: Sweep) -> None:
     assert small.point(n=3, seed=0) == Point(n=3, d=2, m=10, seed=0)
     with pytest.raises(KeyError, match="`seed` must be given"):
