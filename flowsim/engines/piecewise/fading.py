@@ -79,5 +79,8 @@ def fade(x, unit, D, j, z, exponent, sign):  # pragma: no cover - compiled
     whole = np.floor(shrunk)
     exponent[j] += int(whole) + 1
     scale = 2.0 ** (shrunk - whole - 1.0) / np.sqrt(size)
-    for i in range(z.shape[1]):
-        z[j, i] *= scale
+    ww = 0.0
+    for i in range(D.shape[1]):
+        z[j, 1 + i] *= scale
+        ww += z[j, 1 + i] ** 2
+    z[j, 0] = sign[j] * np.sqrt(ww)  # as it is balanced, and rounding does not add up
