@@ -63,8 +63,9 @@ def modified_flow(
         states = [start for x in t if x <= 0.0]
         while len(states) < len(t) and solver.status == "running" and solver.nfev < EVALUATIONS:
             solver.step()
-            dense = solver.dense_output()
-            states += [dense(x) for x in t[len(states) :] if x <= solver.t]
+            if t[len(states)] <= solver.t:
+                dense = solver.dense_output()
+                states += [dense(x) for x in t[len(states) :] if x <= solver.t]
     models = [_like(net, objective.model(layout.unflatten(y))) for y in states]
     return ModifiedFlow(t[: len(states)], models, "t1" if len(states) == len(t) else "max_steps")
 
