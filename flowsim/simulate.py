@@ -116,7 +116,7 @@ def simulate(
         in temporary files, onto which the solution's arrays are then mapped.
     checkpoint : path-like, optional
         A file to save the run to while it goes on, as a solution with the status "running",
-        and at its end; `flowsim.resume` goes on from it. Ctrl-C saves a run of Piecewise, too.
+        and at its end; `flowsim.resume` goes on from it. Ctrl-C saves the run, too.
         Piecewise and Descent only.
     checkpoint_seconds : float
         Seconds of computing between two saves; the first one is made at once.

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import subprocess
+import sys
 
 import numpy as np
 import optax
 import pytest
+import xarray as xr
 
 import flowsim as fs
 from flowsim.comparing.names import names_of
@@ -26,6 +29,20 @@ def mixed() -> fs.Comparison:
     schedule = optax.exponential_decay(0.1, 50, 0.9)
     engines = ["gd", "adam", Descent(optax.sgd(0.1)), Descent("gd", schedule, steps=30)]
     return compared(engines, sharpness=4, threshold=0.5)
+
+
+# -- the command ---------------------------------------------------------------------------------
+
+
+def test_the_command_can_leave_out_what_is_slow(tmp_path):
+    command = "-m flowsim compare three-points --m 6 --scale 1e-2 --lr 0.1 --t1 2"
+    options = f"--no-modified --sharpness 0 --output {tmp_path}"
+    words = [sys.executable, *command.split(), *options.split()]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with xr.open_dataset(tmp_path / "compare.nc", engine="h5netcdf") as found:
+        assert found.sizes["modified_time"] == found.sizes["look"] == 0
+        assert found.sizes["time"] > 0
 
 
 # -- names ---------------------------------------------------------------------------------------

@@ -161,6 +161,41 @@ def test_what_diverges_names_its_step_size(engine, rate):
     assert "make it smaller" in found.message
 
 
+def test_log_norms_and_batches_do_not_go_together():
+    with pytest.raises(ValueError, match='`batch_size` must be None with coordinates="log_norm"'):
+        Descent("gd", 0.1, coordinates="log_norm", batch_size=2)
+
+
+def test_stored_states_need_no_code(tmp_path):
+    run(Descent(optax.sgd(0.1), steps=200)).save(tmp_path / "run.nc")
+    loaded = fs.load(tmp_path / "run.nc")
+    states = loaded.states
+    assert isinstance(states, DescentStates)
+    for i in (0, 10, len(states.t) - 1):
+        np.testing.assert_array_equal(loaded.network(states.t[i]).a, states.parameters[i][:12])
+    between = 0.5 * float(states.t[-2] + states.t[-1])
+    with pytest.raises(TypeError, match=r"Argument `t` must be .*resume\(path, engine=\.\.\.\)"):
+        loaded.network(between)
+
+
+def test_ctrl_c_saves_a_descent(tmp_path):
+    reports = []
+
+    def progress(report):
+        reports.append(report)
+        if len(reports) == 3:
+            raise KeyboardInterrupt
+
+    engine = Descent("gd", 1e-6, steps=10**9)
+    with pytest.raises(KeyboardInterrupt):
+        run(engine, checkpoint=tmp_path / "run.nc", checkpoint_seconds=1e6, progress=progress)
+    kept = fs.load(tmp_path / "run.nc")
+    assert (kept.status, kept.steps) == ("running", reports[-1].steps)
+    again = fs.resume(kept, max_steps=kept.steps + 100)
+    whole = run(Descent("gd", 1e-6, steps=kept.steps + 100))
+    np.testing.assert_array_equal(again.final.network.W, whole.final.network.W)
+
+
 # -- time with momentum ------------------------------------------------------------------------
 
 

@@ -24,8 +24,9 @@ from flowsim.models.objective import Objective
 from flowsim.network import TwoLayerReLU
 
 #: Tolerance of its integration, relative to every parameter's size at the start, and evaluations
-#: after which it is given up: slides, which it has not, cost any number.
-RTOL, EVALUATIONS = 1e-9, 200_000
+#: after which it is given up, some 2 s: every crossing of a hyperplane costs many, and slides,
+#: which it has not, any number.
+RTOL, EVALUATIONS = 1e-9, 20_000
 
 
 class ModifiedFlow(NamedTuple):

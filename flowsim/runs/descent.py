@@ -64,7 +64,12 @@ def prepare_descent(
     save = None if saving is None else _Saver(saving, finish)
 
     def go() -> Driver:
-        found = descend(machine, plan, rule, record, report, save)
+        try:
+            found = descend(machine, plan, rule, record, report, save)
+        except KeyboardInterrupt:
+            if save is not None:
+                save.now(record)
+            raise
         return found
         yield
 
@@ -211,5 +216,10 @@ class _Saver:
     def __call__(self, record: DescentRecord) -> None:
         if clock.monotonic() - self._saved < self.saving.seconds:
             return
-        self.finish(record).save(self.saving.path)
+        self.now(record)
+
+    def now(self, record: DescentRecord) -> None:
+        """Save the run as far as it has been recorded."""
+        if record.states:
+            self.finish(record).save(self.saving.path)
         self._saved = clock.monotonic()

@@ -101,7 +101,12 @@ class Descent:
             raise ValueError(f"Argument `eps` must be positive and finite, but is {self.eps}.")
         one_of("dtype", self.dtype, DTYPES)
         one_of("coordinates", self.coordinates, COORDINATES)
-        if self.coordinates == "log_norm" and (self.optimizer != "gd" or self.batch_size):
+        if self.coordinates == "log_norm" and self.batch_size is not None:
+            raise ValueError(
+                'Argument `batch_size` must be None with coordinates="log_norm", but is '
+                f"{self.batch_size}."
+            )
+        if self.coordinates == "log_norm" and self.optimizer != "gd":
             raise ValueError(
                 'Argument `coordinates` must be "weights" but for plain gradient descent, '
                 'but is "log_norm".'
