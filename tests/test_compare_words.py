@@ -195,10 +195,10 @@ def test_the_function_of_a_descent_is_drawn():
     data = fs.datasets.three_points()
     run = fs.simulate(START, data, engine=Descent("gd", 0.1, steps=300))
     assert fs.plot.possible(run) == ("timeline", "function")
-    line = next(x for x in fs.plot.function(run).get_lines() if "end, t = 30" in x.get_label())
+    line = next(x for x in fs.plot.function(run).get_lines() if "end, t = 30" in str(x.get_label()))
     x = np.asarray(line.get_xdata())
     expected = run.final.network(np.column_stack([x, np.ones_like(x)]))
-    np.testing.assert_allclose(line.get_ydata(), expected)
+    np.testing.assert_allclose(np.asarray(line.get_ydata(), float), expected)
     for draw in (fs.plot.directions, lambda run: fs.plot.animate(run, "film.gif")):
         with pytest.raises(TypeError, match=r"follows the flow .* but is a discrete descent"):
             draw(run)

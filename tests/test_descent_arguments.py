@@ -103,7 +103,9 @@ def test_the_time_of_a_warm_up_is_asked_for():
         run(Descent(optax.sgd(WARM_UP)), t1=5.0)
     found = run(Descent(optax.sgd(WARM_UP), WARM_UP), t1=5.0)
     assert found.status == "t1"
-    assert found.t_end == pytest.approx(sum(float(WARM_UP(k)) for k in range(found.steps)))
+    assert found.t_end == pytest.approx(
+        np.sum(np.asarray([WARM_UP(k) for k in range(found.steps)], float))
+    )
     assert 5.0 <= found.t_end < 5.1
 
 
