@@ -68,7 +68,7 @@ def solution_of_descent(
         initial=net,
         settings={**settings, "iterations": record.iteration[-1]},
         status=status,
-        message=message(status, {**settings, "iterations": record.iteration[-1]}, final),
+        message=_message(status, {**settings, "iterations": record.iteration[-1]}, final),
         events=record.rows.table(0, late),
         history=history,
         states=_states(record, engine),
@@ -76,6 +76,18 @@ def solution_of_descent(
         final=final,
         audit={"loss_recomputed": abs(again - final.loss) / max(history.loss[0], 1e-300)},
         provenance=provenance(),
+    )
+
+
+def _message(status: str, settings: dict[str, Any], final: Final) -> str:
+    """Return a sentence on why a descent has stopped: what diverges here has too large steps."""
+    if status != "non_finite":
+        return message(status, settings, final)
+    rate = settings["learning_rate"]
+    steps = "the optimizer's own" if rate == -1.0 else rate if rate == "schedule" else f"{rate:g}"
+    return (
+        f"The descent has diverged by step {settings['iterations']}, with the learning rate "
+        f"{steps}; make it smaller, or check the scales of the data and of the initialisation."
     )
 
 

@@ -48,6 +48,8 @@ def prepare_descent(
     start = start_of(net, data, settings)
     _check_batches(engine, start)
     machine = Machine(start, engine)
+    if earlier is not None:
+        _check_goes_on(machine, earlier)
     ahead = None
     if relu:
         assert data is not None
@@ -62,7 +64,12 @@ def prepare_descent(
     save = None if saving is None else _Saver(saving, finish)
 
     def go() -> Driver:
-        found = descend(machine, plan, rule, record, report, save)
+        try:
+            found = descend(machine, plan, rule, record, report, save)
+        except KeyboardInterrupt:
+            if save is not None:
+                save.now(record)
+            raise
         return found
         yield
 
@@ -84,8 +91,28 @@ def _check_batches(engine: Descent, start: Start) -> None:
         )
 
 
+def _check_goes_on(machine: Machine, earlier: Solution) -> None:
+    """Check what settings do not tell of an optax optimizer: its memory, and its time."""
+    states = earlier.states
+    assert isinstance(states, DescentStates)
+    first = machine.packed(machine.first)
+    if first.memory.shape != states.memory[-1].shape:
+        raise ValueError(
+            "Argument `engine` must be that of the run, whose optimizer remembers "
+            f"{states.memory.shape[1]} numbers, but is one that remembers {first.memory.size}."
+        )
+    t = machine.time_after(int(states.iteration[-1]))
+    if t is not None and abs(t - states.t[-1]) > 1e-12 * t:
+        raise ValueError(
+            "Argument `engine` must be that of the run, whose time after "
+            f"{states.iteration[-1]} steps is {states.t[-1]:g}, but is one whose time is {t:g}."
+        )
+
+
 def _plan(net: Any, data: Any, settings: dict[str, Any], engine: Descent, start: Start) -> Plan:
-    steps = settings["max_steps"] if engine.steps is None else engine.steps
+    budget = settings["max_steps"]
+    steps = budget if engine.steps is None else min(engine.steps, budget)
+    asked = engine.steps is not None and engine.steps <= budget
     see, rests = (
         _of_network(net, data, settings, start)
         if isinstance(net, TwoLayerReLU)
@@ -93,7 +120,7 @@ def _plan(net: Any, data: Any, settings: dict[str, Any], engine: Descent, start:
     )
     units = net.m if start.objective is None else start.objective.n_units
     return Plan(
-        steps, engine.steps is not None, settings["t1"], settings["max_seconds"], see, rests,
+        steps, asked, settings["t1"], settings["max_seconds"], see, rests,
         settings["states"], settings["state_bytes"], units,
     )  # fmt: skip
 
@@ -187,5 +214,10 @@ class _Saver:
     def __call__(self, record: DescentRecord) -> None:
         if clock.monotonic() - self._saved < self.saving.seconds:
             return
-        self.finish(record).save(self.saving.path)
+        self.now(record)
+
+    def now(self, record: DescentRecord) -> None:
+        """Save the run as far as it has been recorded."""
+        if record.states:
+            self.finish(record).save(self.saving.path)
         self._saved = clock.monotonic()
