@@ -129,9 +129,8 @@ def run(
         else:  # Neumaier's sum, of positive terms
             time = g.time + (g.tail + dt)
             tail = g.tail + dt - (time - g.time)
-        return g._replace(
-            params=loss.retract(params), memory=memory, step=g.step + 1, time=time, tail=tail
-        )
+        params = loss.retract(params, g.params, args)
+        return g._replace(params=params, memory=memory, step=g.step + 1, time=time, tail=tail)
 
     return jax.lax.while_loop(goes_on, step, going)
 
