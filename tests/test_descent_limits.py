@@ -2,18 +2,80 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import flowsim as fs
 from flowsim.engines import Descent
+from flowsim.solution import DescentStates
 
 SMALL = fs.TwoLayerReLU(
     [1e-2, -1e-2, 2e-2], [[1e-2, 0.5e-2], [1e-2, -1e-2], [-1e-2, 1e-3]]
 )  # fmt: skip
 DATA = fs.Dataset([[1.0, 0.5], [-0.3, 1.0], [0.2, -1.0]], [1.0, -0.5, 0.3])
 THREE = fs.datasets.three_points()
+
+
+def stored(run: fs.Solution) -> DescentStates:
+    assert isinstance(run.states, DescentStates)
+    return run.states
+
+
+# -- divergence ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        Descent("momentum", 20.0),
+        Descent("gd", 20.0, dtype="float32"),
+        Descent("gd", 20.0, coordinates="log_norm"),
+        Descent("gd", 1e300),
+    ],
+    ids=["momentum", "float32", "log_norm", "at once"],
+)
+@pytest.mark.parametrize("states", ["log", "ends"])
+def test_what_diverges_ends_as_such(engine, states):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run = fs.simulate(SMALL, DATA, engine=engine, max_steps=200, states=states)
+    assert (run.status, run.final.kind) == ("non_finite", "unknown")
+    assert not np.isfinite(run.history.loss[-1])
+    # The end is the last state with a finite loss, and says which.
+    row = int(np.flatnonzero(np.isfinite(run.history.loss))[-1])
+    assert (run.final.t, run.final.loss) == (run.history.t[row], run.history.loss[row])
+    assert stored(run).t[-1] == run.final.t
+    assert run.final.network.loss(DATA) == pytest.approx(run.final.loss, rel=1e-6)
+    np.testing.assert_array_equal(run.network(run.final.t).W, run.final.network.W)
+
+
+def test_dense_output_goes_on_to_where_weights_are_finite():
+    net, data = fs.init.balanced(20, 2, 1e-2, seed=0), fs.datasets.five_points()
+    engine = Descent("momentum", 0.9)
+    run = fs.simulate(net, data, engine=engine, states="log", max_steps=200)
+    every = fs.simulate(net, data, engine=engine, states="all", max_steps=200)
+    assert every.final.t > run.final.t  # there are steps between rows of the history
+    np.testing.assert_array_equal(run.network(every.final.t).W, every.final.network.W)
+    with pytest.raises(ValueError, match="Argument `t` must be a time at which the weights of"):
+        run.network(run.t_end)
+
+
+def test_a_model_that_diverges_is_not_at_rest():
+    quartic = (lambda p: jnp.sum(p["x"] ** 4) / 4, {"x": jnp.array([1.0, 2.0])})
+    run = fs.simulate(quartic, engine=Descent("gd", 10.0), max_steps=3000)
+    assert (run.status, run.final.kind) == ("non_finite", "unknown")
+
+
+def test_a_start_without_a_finite_loss_is_refused():
+    net = fs.init.balanced(4, 2, 1e200, seed=0)
+    with pytest.raises(ValueError, match="Argument `net` must have a finite loss at the start"):
+        fs.simulate(net, DATA, engine=Descent("gd", 0.1))
+    with pytest.raises(ValueError, match="Argument `net` must have a finite loss at the start"):
+        fs.simulate((lambda p: p / 0.0, jnp.ones(())), engine=Descent("gd", 0.1))
 
 
 # -- small weights -------------------------------------------------------------------------------
@@ -58,3 +120,29 @@ def test_log_norms_follow_neurons_through_zero():
         assert run.status == "t1"
         assert np.linalg.norm(end.W - flow.final.network.W) < 0.15 * rate
         np.testing.assert_allclose(gap(end), gap(net), rtol=0, atol=1e-14)
+
+
+# -- checkpoints ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{"states": "ends"}, {"state_bytes": 400}])
+def test_checkpoints_hold_the_latest_state(options: Any, tmp_path):
+    path = tmp_path / "run.nc"
+    engine = Descent("gd", 1e-4, steps=10**9)
+
+    def progress(report: Any) -> None:
+        if report.steps > 3000:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fs.simulate(
+            SMALL, DATA, engine=engine, checkpoint=path, checkpoint_seconds=1e-6,
+            progress=progress, **options,
+        )  # fmt: skip
+    kept = fs.load(path)
+    assert kept.steps > 0
+    assert (stored(kept).iteration[0], stored(kept).iteration[-1]) == (0, kept.steps)
+    assert len(stored(kept).iteration) <= 5
+    again = fs.resume(path, max_steps=kept.steps + 100)
+    whole = fs.simulate(SMALL, DATA, engine=Descent("gd", 1e-4, steps=kept.steps + 100), **options)
+    np.testing.assert_array_equal(stored(again).parameters[-1], stored(whole).parameters[-1])

@@ -14,7 +14,7 @@ from flowsim.alignment.end import (
     log_scale,
     predicted_time,
 )
-from flowsim.alignment.flow import AlignmentFlow, flow
+from flowsim.alignment.flow import AlignmentFlow, flow, latest_time
 from flowsim.cells import Cells
 from flowsim.events import ALIVE
 from flowsim.state import State
@@ -54,11 +54,11 @@ def end_rule(ends: AlignmentFlow, settings: dict[str, Any], cells: Cells) -> End
 def alignment_of(
     ends: AlignmentFlow, settings: dict[str, Any], end_time: float, state: State | None
 ) -> Alignment:
-    """Return the phase's end: `state` at `end_time` beside the closed form's."""
+    """Return the phase's end: `state` at `end_time` beside the closed form's, if it gets there."""
     net, m = ends.initial, ends.network.m
     nothing = np.full(m, np.nan)
     alive, angle, frozen_angle = np.zeros(m, dtype=bool), nothing, nothing
-    if state is not None:
+    if state is not None and end_time <= latest_time(ends._cells):
         alive, w = state.fate == ALIVE, state.z[:, 1:]
         there = flow(net, ends.data, end_time, loss=ends.loss, record=False)
         frozen_angle = np.where(alive, angles(w, there.direction), np.nan)
