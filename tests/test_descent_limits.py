@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from fractions import Fraction
 from typing import Any
 
 import jax.numpy as jnp
@@ -146,3 +147,42 @@ def test_checkpoints_hold_the_latest_state(options: Any, tmp_path):
     again = fs.resume(path, max_steps=kept.steps + 100)
     whole = fs.simulate(SMALL, DATA, engine=Descent("gd", 1e-4, steps=kept.steps + 100), **options)
     np.testing.assert_array_equal(stored(again).parameters[-1], stored(whole).parameters[-1])
+
+
+# -- arguments -----------------------------------------------------------------------------------
+
+
+def test_numbers_of_any_kind_are_kept_in_files(tmp_path):
+    engine = Descent(
+        "momentum", Fraction(1, 10), steps=np.int32(7), seed=True, momentum=Fraction(1, 2),
+        batch_size=np.uint8(2), patterns=np.bool_(True),
+    )  # fmt: skip
+    plain = Descent("momentum", 0.1, steps=7, seed=1, momentum=0.5, batch_size=2)
+    assert engine == plain
+    for name in ("learning_rate", "steps", "seed", "momentum", "batch_size", "patterns"):
+        assert type(getattr(engine, name)) is type(getattr(plain, name))
+    fs.simulate(SMALL, DATA, engine=engine).save(tmp_path / "run.nc")
+    again = fs.resume(tmp_path / "run.nc", max_steps=9)
+    expected = fs.simulate(SMALL, DATA, engine=Descent(**{**vars(plain), "steps": 9}))
+    np.testing.assert_array_equal(again.final.network.W, expected.final.network.W)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"steps": 10**30}, r"Argument `steps` must be below 2\^63, but is 1000"),
+        ({"seed": 2**63}, r"Argument `seed` must be below 2\^63, but is 9223372036854775808"),
+        ({"seed": None}, "Argument `seed` must be an integer, but is None"),
+        ({"patterns": "no"}, "Argument `patterns` must be True or False, but is 'no'"),
+        ({"patterns": None}, "Argument `patterns` must be True or False, but is None"),
+        ({"patterns": 2}, "Argument `patterns` must be True or False, but is 2"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_one_sentence(options: Any, sentence):
+    with pytest.raises((ValueError, TypeError), match=sentence):
+        Descent("gd", 0.1, **options)
+
+
+def test_the_largest_seed_draws_batches():
+    engine = Descent("gd", 0.1, seed=2**63 - 1, batch_size=2, steps=5)
+    assert fs.simulate(SMALL, DATA, engine=engine).status == "steps"
