@@ -132,9 +132,9 @@ def _final(
             ends = hessian.spectrum(objective.functional, params, objective.args)
             lowest, highest = float(ends.lowest), float(ends.highest)
     exponent = 0 if not relu else 2 * _cells(net, data, settings).y_exponent
-    last = len(record.seen) - 1 if record.status != "non_finite" else record.states[-1][0]
+    last = record.states[-1][0]  # but for a loss that is not finite, the end of the run
     return Final(
-        t=float(history.t[-1]),
+        t=float(history.t[last]),
         network=network,
         loss=float(history.loss[last]),
         gradient_norm=float(np.sqrt(history.speed[last])),
@@ -193,7 +193,7 @@ def _alignment(
         d = 0 if data is None else data.d
         return replace(no_alignment(settings, d), end_time=record.alignment_time)
     state = None
-    if record.alignment_params is not None:
+    if record.alignment_params is not None and np.all(np.isfinite(record.alignment_params)):
         there = network_at(machine.start, machine.unflat(record.alignment_params), net)
         state = state_of(there, _cells(net, data, settings))
     return alignment_of(ahead, settings, record.alignment_time, state)

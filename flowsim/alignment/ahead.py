@@ -7,7 +7,14 @@ from functools import cached_property
 import numpy as np
 
 from flowsim.alignment import _chunks
-from flowsim.alignment.flow import AlignmentFlow, at_time, in_the_end, prepared, scaled_time
+from flowsim.alignment.flow import (
+    AlignmentFlow,
+    at_time,
+    in_the_end,
+    latest_time,
+    prepared,
+    scaled_time,
+)
 from flowsim.data import Dataset
 from flowsim.network import TwoLayerReLU
 
@@ -30,6 +37,11 @@ class Ahead:
         self.initial, self.data, self.loss = initial, data, loss
         self._cells = prepared(initial, data, loss)
         self._walked: _chunks.Walked | None = None
+
+    @property
+    def latest_time(self) -> float:
+        """The latest time that `direction` takes."""
+        return latest_time(self._cells)
 
     def direction(self, t: float) -> np.ndarray:
         """Return the unit vectors ``w_j / |w_j|`` (m, d) at time t, from which `end` goes on."""

@@ -234,14 +234,10 @@ def scaled_time(cells: Cells, t: float) -> float:
         raise ValueError(f"Argument `t` must be finite and at least 0, but is {t}.")
     with np.errstate(over="ignore"):
         scaled = float(np.ldexp(t, cells.time_exponent))
-    longest = LARGEST_EXPONENT / max(
-        cells.weight * float(np.sum(np.abs(cells.y) * cells.norms)), 1.0
-    )
-    if scaled > longest:
-        latest = float(np.ldexp(longest, -cells.time_exponent))
+    if t > latest_time(cells):
         raise ValueError(
-            f"Argument `t` must be at most {latest:.3g}, where sizes leave the range of their "
-            f"exponents, but is {t:g}."
+            f"Argument `t` must be at most {latest_time(cells):.3g}, where sizes leave the range "
+            f"of their exponents, but is {t:g}."
         )
     return scaled
 
@@ -252,6 +248,12 @@ def at_time(
 ) -> AlignmentFlow:  # fmt: skip
     """Return the flow at time `t` of neurons that have walked to their last events before it."""
     return _result(net, data, loss, cells, walked, scaled_time(cells, t), t, record)
+
+
+def latest_time(cells: Cells) -> float:
+    """Return the time after which sizes may leave the range of their exponents."""
+    fastest = max(cells.weight * float(np.sum(np.abs(cells.y) * cells.norms)), 1.0)
+    return float(np.ldexp(LARGEST_EXPONENT / fastest, -cells.time_exponent))
 
 
 def until(

@@ -56,10 +56,12 @@ def end_rule(ahead: Ahead, settings: dict[str, Any], cells: Cells) -> EndRule:
 def alignment_of(
     ahead: Ahead, settings: dict[str, Any], end_time: float, state: State | None
 ) -> Alignment:
-    """Return the phase's end: `state` at `end_time` beside the closed form's."""
+    """Return the phase's end: `state` at `end_time` beside the closed form's, if it gets there."""
     net, m = ahead.initial, ahead.initial.m
-    there = None if state is None else ahead.direction(end_time)
-    ends = ahead.end
+    there = None
+    if state is not None and end_time <= ahead.latest_time:
+        there = ahead.direction(end_time)
+    ends = ahead.end  # goes on from there
     nothing = np.full(m, np.nan)
     alive, angle, frozen_angle = np.zeros(m, dtype=bool), nothing, nothing
     if state is not None and there is not None:

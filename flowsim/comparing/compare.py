@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -78,7 +78,8 @@ def compare(
         Follow the modified flow ``theta' = -grad L - (eta/4) grad |grad L|^2`` of gradient descent
         too; by default for up to 2000 pairs of a parameter and a sample.
     max_steps, max_seconds : int, float
-        Budgets of each descent; `Comparison.why` and its table say which has run out.
+        Budgets of each descent, the seconds of each modified flow, too; `Comparison.why` and its
+        table say which has run out.
     progress : callable, optional
 
     Returns
@@ -100,6 +101,12 @@ def compare(
         raise ValueError(f"Argument `threshold` must be positive, but is {threshold}.")
     flag("permute", permute)
     whole("points", points, 2)
+    if sharpness is not None:
+        whole("sharpness", sharpness, 0)
+    if modified is not None:
+        flag("modified", modified)
+    if progress is not None and not callable(progress):
+        raise TypeError(f"Argument `progress` must be a function, but is {progress!r}.")
     engines = descents(learning_rates, optimizers)
     until: dict[str, Any] = {} if t1 is None else {"t1": t1}
     flow = simulate(net, data, loss=loss, rtol=rtol, progress=progress, **until)
@@ -108,7 +115,6 @@ def compare(
     size = vector_of(net).size
     samples = 0 if data is None else data.n
     looks = (24 if size <= SHARPNESS_SIZE else 0) if sharpness is None else sharpness
-    whole("sharpness", looks, 0)
     if modified is None:
         modified = size * samples <= MODIFIED_SIZE
     found = []
@@ -121,7 +127,7 @@ def compare(
         rate = engine.learning_rate
         plain = engine.name == "gd" and engine.batch_size is None and not callable(rate)
         if modified and plain and engine.coordinates == "weights":
-            found[-1] = _with_modified(found[-1], net, data, loss)
+            found[-1] = _with_modified(found[-1], net, data, loss, max_seconds)
     return Comparison(flow, tuple(found), threshold)
 
 
@@ -129,7 +135,13 @@ def descents(rates: Sequence[float], optimizers: Sequence[str | Descent]) -> lis
     """Return the engines that are asked for, by optimizer and then by learning rate."""
     if isinstance(optimizers, str | Descent):
         optimizers = [optimizers]
-    if not len(optimizers):
+    if not isinstance(optimizers, Iterable):
+        raise TypeError(
+            "Argument `optimizers` must be names or engines, but is of type "
+            f"{type(optimizers).__name__}."
+        )
+    optimizers = list(optimizers)
+    if not optimizers:
         raise ValueError("Argument `optimizers` must name some, but is empty.")
     rates = [real("learning_rates", rate) for rate in np.atleast_1d(np.asarray(rates, object))]
     engines: list[Descent] = []
@@ -247,19 +259,20 @@ def _sharpness(run: Solution, t: float) -> float:
     from flowsim.models.objective import Objective
     from flowsim.stationarity.hessian import spectrum
 
-    model = smooth(run.network(t)) if not isinstance(run.initial, tuple) else None
-    if model is None:
-        model = (run.initial[0], run.network(t))
+    given = isinstance(run.initial, tuple)
     try:
+        model = (run.initial[0], run.network(t)) if given else smooth(run.network(t))
         objective = Objective.of(model, run.data, loss=run.settings["loss"])
         return spectrum(objective.functional, objective.parameters, objective.args).highest
     except (FloatingPointError, ValueError):
         return float("nan")
 
 
-def _with_modified(found: Descended, net: Any, data: Dataset | None, loss: str) -> Descended:
+def _with_modified(
+    found: Descended, net: Any, data: Dataset | None, loss: str, seconds: float
+) -> Descended:
     """Follow the modified flow, and measure the descent against it as far as it gets."""
-    flow = modified_flow(net, data, found.learning_rate, found.t, loss)
+    flow = modified_flow(net, data, found.learning_rate, found.t, loss, seconds)
     pairs = list(zip(flow.t.tolist(), flow.models, strict=True))
     return replace(
         found,

@@ -32,14 +32,17 @@ def apart(one: Any, other: Any, *, permute: bool = False) -> float:
     """
     if isinstance(one, TwoLayerReLU):
         # Over the largest norm: squares of neurons of any size stay in range.
-        top = max(float(np.max(one.log_norm)), float(np.max(other.log_norm)))
+        top = max(float(np.max(net.log_norm)) for net in (one, other))
+        top = top if top > -np.inf else 0.0  # of two networks that are zero
         a, b = (net.direction * np.exp(net.log_norm - top)[:, None] for net in (one, other))
         if permute:
             a, b = _in_order(a, b)
     else:
         a, b = vector_of(one), vector_of(other)
-    size = float(np.linalg.norm(b))
-    return float(np.linalg.norm(a - b)) / size if size > 0.0 else float("nan")
+    off, size = float(np.linalg.norm(a - b)), float(np.linalg.norm(b))
+    if off == 0.0:
+        return 0.0
+    return off / size if size > 0.0 else float("nan")
 
 
 def _in_order(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -93,6 +93,10 @@ def to_xarray(comparison: Comparison) -> xarray.Dataset:
 
 def save(comparison: Comparison, path: str | os.PathLike[str]) -> None:
     """Write `to_xarray` to a netCDF file, which replaces one of this name at once."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(
+            f"Argument `path` must be the name of a file, but is of type {type(path).__name__}."
+        )
     dataset = to_xarray(comparison)
     with replacing(path) as temporary:
         dataset.to_netcdf(temporary, engine="h5netcdf")

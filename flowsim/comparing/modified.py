@@ -9,6 +9,7 @@ and where in a step a neuron crosses is an error of the order of eta again.
 
 from __future__ import annotations
 
+import time as clock
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -37,7 +38,7 @@ class ModifiedFlow(NamedTuple):
     t : (T,)
     models : list of T models
     status : str
-        "t1", or "max_steps" where it has been given up.
+        "t1", or "max_steps" or "max_seconds" where it has been given up.
     """
 
     t: np.ndarray
@@ -46,9 +47,14 @@ class ModifiedFlow(NamedTuple):
 
 
 def modified_flow(
-    net: Any, data: Dataset | None, rate: float, t: np.ndarray, loss: str
-) -> ModifiedFlow:
-    """Return the modified flow of the learning rate `rate` at ascending times `t`."""
+    net: Any, data: Dataset | None, rate: float, t: np.ndarray, loss: str,
+    seconds: float = float("inf"),
+) -> ModifiedFlow:  # fmt: skip
+    """Return the modified flow of the learning rate `rate` at ascending times `t`.
+
+    It is given up after `seconds`.
+    """
+    began = clock.monotonic()
     objective = Objective.of(smooth(net), data, loss=loss)
     with x64():
         layout = Layout.of(objective.parameters)
@@ -62,13 +68,18 @@ def modified_flow(
         solver = DOP853(field, 0.0, start, float(t[-1]) if len(t) else 0.0, rtol=RTOL,
                         atol=RTOL * size)  # fmt: skip
         states = [start for x in t if x <= 0.0]
+        late = False
         while len(states) < len(t) and solver.status == "running" and solver.nfev < EVALUATIONS:
+            late = clock.monotonic() - began >= seconds
+            if late:
+                break
             solver.step()
             if t[len(states)] <= solver.t:
                 dense = solver.dense_output()
                 states += [dense(x) for x in t[len(states) :] if x <= solver.t]
     models = [_like(net, objective.model(layout.unflatten(y))) for y in states]
-    return ModifiedFlow(t[: len(states)], models, "t1" if len(states) == len(t) else "max_steps")
+    given_up = "max_seconds" if late else "max_steps"
+    return ModifiedFlow(t[: len(states)], models, "t1" if len(states) == len(t) else given_up)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -138,8 +138,8 @@ class Comparison:
     def order(self, name: str = "gd") -> float:
         """Return the fitted power of the learning rate in the largest distance from the flow.
 
-        Of the descents of that name (`Descended.name`) that have not left the flow; nan if they are
-        fewer than two.
+        Of the descents of that name (`Descended.name`) that have not left the flow; nan if these
+        have fewer than two rates.
 
         Raises
         ------
@@ -154,7 +154,7 @@ class Comparison:
             for x in self.descents
             if x.name == name and x.follows and np.isinf(x.departure) and np.nanmax(x.distance) > 0
         ]
-        if len(kept) < 2:
+        if len({rate for rate, _ in kept}) < 2:
             return float("nan")
         rates, distances = np.log(np.array(kept)).T
         return float(np.polyfit(rates, distances, 1)[0])

@@ -19,7 +19,7 @@ from flowsim.data import Dataset
 from flowsim.engines.descent.config import Descent
 from flowsim.engines.descent.driver import DescentRecord, Plan, descend
 from flowsim.engines.descent.machine import Machine
-from flowsim.engines.descent.measure import Seen, seen_of_model, seen_of_network, snapshot_of
+from flowsim.engines.descent.measure import LOST, Seen, seen_of_model, seen_of_network, snapshot_of
 from flowsim.engines.descent.problem import Start, network_at, start_of
 from flowsim.engines.descent.trajectory import packed_of
 from flowsim.engines.problem import Driver
@@ -46,6 +46,7 @@ def prepare_descent(
         system(net, data)
     settings = {**engine.settings(), **settings, "states": settings["states"] or "log"}
     start = start_of(net, data, settings)
+    _check_finite(net, data, start)
     _check_batches(engine, start)
     machine = Machine(start, engine)
     if earlier is not None:
@@ -80,6 +81,19 @@ def prepare_descent(
         return solution
 
     return Run(go, None, finish_and_save)
+
+
+def _check_finite(net: Any, data: Dataset | None, start: Start) -> None:
+    if isinstance(net, TwoLayerReLU):
+        assert data is not None
+        with np.errstate(over="ignore", invalid="ignore"):
+            loss = net.loss(data)
+    else:
+        loss = seen_of_model(start, start.params).loss
+    if not np.isfinite(loss):
+        raise ValueError(
+            f"Argument `net` must have a finite loss at the start of a descent, but it is {loss}."
+        )
 
 
 def _check_batches(engine: Descent, start: Start) -> None:
@@ -134,7 +148,10 @@ def _of_network(
     factor = 2.0 if settings["loss"] == "mean" else 1.0
 
     def see(params: Any) -> Seen:
-        return seen_of_network(network_at(start, params, net), data, settings)
+        if not all(np.all(np.isfinite(x)) for x in params):
+            return LOST
+        with np.errstate(over="ignore", invalid="ignore"):  # what it gives is looked at
+            return seen_of_network(network_at(start, params, net), data, settings)
 
     def rests(params: Any, seen: Seen, close: bool) -> bool:
         if frozen or tolerance == 0.0 or not (close or seen.rate <= tolerance * scale * factor):
@@ -150,6 +167,8 @@ def _of_model(
     largest = [0.0]
 
     def rests(params: Any, seen: Seen, close: bool) -> bool:
+        if not np.isfinite(seen.rate):  # it overflows before the loss does
+            return False
         largest[0] = max(largest[0], seen.rate)
         tolerance = settings["stationary_rtol"]
         return tolerance > 0.0 and seen.rate <= tolerance * largest[0]

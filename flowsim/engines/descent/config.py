@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from flowsim._arguments import one_of, real, whole
+from flowsim._arguments import flag, one_of, real, whole
 
 #: Optimizers by name, and what they are.
 OPTIMIZERS = {
@@ -17,6 +17,8 @@ OPTIMIZERS = {
 }
 DTYPES = ("float64", "float32")
 COORDINATES = ("weights", "log_norm")
+#: Steps and seeds are 64-bit integers, in compiled code and in files.
+LARGEST = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,9 @@ class Descent:
     dtype : {"float64", "float32"}
         What steps are computed in. Losses and verdicts are those of the same weights in float64.
     coordinates : {"weights", "log_norm"}
-        "log_norm" descends in the direction of ``w_j`` and ``ln ||w_j||``, and takes a_j from the
-        conserved ``a_j^2 - ||w_j||^2`` (for neurons with ``|a_j| < ||w_j||``: in the direction of
-        w_j and a_j). Then nothing changes the sign of a that the flow does not. For two-layer
-        ReLU networks and "gd".
+        "log_norm" descends in the direction of ``w_j`` and ``ln(|a_j| + ||w_j||)``, and takes both
+        from the conserved ``a_j^2 - ||w_j||^2``. Then nothing changes the sign of a that the flow
+        does not. For two-layer ReLU networks and "gd".
     patterns : bool
         Look for changes of activation patterns after every step.
 
@@ -88,19 +89,23 @@ class Descent:
 
     def __post_init__(self) -> None:
         _check_optimizer(self.optimizer, self.learning_rate)
-        if self.steps is not None:
-            whole("steps", self.steps, 0)
-        if self.batch_size is not None:
-            whole("batch_size", self.batch_size, 1)
-        whole("seed", self.seed, 0)
+        set_field = object.__setattr__  # the class is frozen; files take plain numbers only
+        if self.learning_rate is not None and not callable(self.learning_rate):
+            set_field(self, "learning_rate", float(self.learning_rate))
+        for name, low in (("steps", 0), ("batch_size", 1), ("seed", 0)):
+            if getattr(self, name) is not None or name == "seed":
+                set_field(self, name, _integer(name, getattr(self, name), low))
         for name in ("momentum", "b1", "b2"):
             value = real(name, getattr(self, name))
             if not 0.0 <= value < 1.0:
                 raise ValueError(f"Argument `{name}` must be in [0, 1), but is {value}.")
-        if not 0.0 < real("eps", self.eps) < float("inf"):
+            set_field(self, name, value)
+        set_field(self, "eps", real("eps", self.eps))
+        if not 0.0 < self.eps < float("inf"):
             raise ValueError(f"Argument `eps` must be positive and finite, but is {self.eps}.")
-        one_of("dtype", self.dtype, DTYPES)
-        one_of("coordinates", self.coordinates, COORDINATES)
+        set_field(self, "dtype", one_of("dtype", self.dtype, DTYPES))
+        set_field(self, "coordinates", one_of("coordinates", self.coordinates, COORDINATES))
+        set_field(self, "patterns", flag("patterns", self.patterns))
         if self.coordinates == "log_norm" and self.batch_size is not None:
             raise ValueError(
                 'Argument `batch_size` must be None with coordinates="log_norm", but is '
@@ -155,6 +160,13 @@ class Descent:
             **{name: settings[name] for name in names},
             **optional,
         )
+
+
+def _integer(name: str, value: Any, low: int) -> int:
+    number = whole(name, value, low)
+    if number > LARGEST:
+        raise ValueError(f"Argument `{name}` must be below 2^63, but is {number}.")
+    return number
 
 
 def _check_optimizer(optimizer: Any, rate: Any) -> None:

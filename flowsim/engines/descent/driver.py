@@ -113,13 +113,12 @@ class _Descent:
             record.status = ""
         else:
             going = self._looked(going)
-            self._note(going, store=True)
+            self._note(going)
         record.status = self._stop(going)
         while not record.status:
             going = self._advance(going, self._next(int(going.step)))
             record.status = self._stop(going)
             self._tell()
-        self._keep(going, last=True)
         return record
 
     # -- steps ------------------------------------------------------------------------
@@ -151,7 +150,7 @@ class _Descent:
             if clock.monotonic() - self.began >= self.plan.max_seconds:
                 break
         going = self._looked(going)  # a state that is stored has nothing left to be noted
-        self._note(going, store=self.plan.policy != "ends")
+        self._note(going)
         return going
 
     def _watch(self) -> Watch | None:
@@ -187,7 +186,7 @@ class _Descent:
 
     # -- records ----------------------------------------------------------------------
 
-    def _note(self, going: Going, *, store: bool) -> None:
+    def _note(self, going: Going) -> None:
         """Add a row to the history, and store the state."""
         record = self.record
         step, time = int(going.step), float(going.time)
@@ -195,20 +194,21 @@ class _Descent:
         record.iteration.append(step)
         record.time.append(time)
         record.seen.append(seen)
-        if store and np.isfinite(record.seen[-1].loss):
+        if np.isfinite(record.seen[-1].loss):
             self._keep(going)
 
-    def _keep(self, going: Going, *, last: bool = False) -> None:
+    def _keep(self, going: Going) -> None:
+        """Store a state; the latest one always is, since a run that is cut short goes on there."""
         record, row = self.record, len(self.record.iteration) - 1
         if record.states and record.states[-1][0] == row:
             return
-        if last and record.status == "non_finite":
-            return
         packed = self.machine.packed(going)
-        record.states.append((row, packed))
-        size = packed.params.nbytes + packed.memory.nbytes
-        if len(record.states) > 2 and len(record.states) * size > self.plan.budget and not last:
+        size, count = packed.params.nbytes + packed.memory.nbytes, len(record.states) + 1
+        if self.plan.policy == "ends":
+            del record.states[1:]
+        elif count > 2 and count * size > self.plan.budget:
             record.states = record.states[::2]
+        record.states.append((row, packed))
 
     def _stop(self, going: Going) -> str:
         plan, seen = self.plan, self.record.seen[-1]

@@ -130,9 +130,8 @@ def run(
             dt = rule.interval(g.step, jnp.where((eta >= 0) & (eta < jnp.inf), eta, jnp.nan))
             time = g.time + (g.tail + dt)
             tail = g.tail + dt - (time - g.time)
-        return g._replace(
-            params=loss.retract(params), memory=memory, step=g.step + 1, time=time, tail=tail
-        )
+        params = loss.retract(params, g.params, args)
+        return g._replace(params=params, memory=memory, step=g.step + 1, time=time, tail=tail)
 
     return jax.lax.while_loop(goes_on, step, going)
 

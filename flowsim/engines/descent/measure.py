@@ -28,6 +28,10 @@ class Seen(NamedTuple):
     alive: int
 
 
+#: Of weights that are infinite, or not numbers, of which there is no network.
+LOST = Seen(float("inf"), float("inf"), float("inf"), 0)
+
+
 def seen_of_model(start: Start, params: Any) -> Seen:
     """Return the loss, ``|grad L|^2`` and ``|grad L| / |theta|`` of a model."""
     assert start.objective is not None

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from flowsim.data import Dataset
+from flowsim.engines.descent.log_norm import LogNormLoss, log_norm_of, network_of
 from flowsim.models.functional import Arguments, Functional, Given
 from flowsim.models.objective import Objective
 from flowsim.network import TwoLayerReLU, loss_factor
-from flowsim.state import BALANCED
 
 #: A pytree of arrays.
 Tree = Any
@@ -24,24 +24,6 @@ class Weights(NamedTuple):
 
     a: Any  # (m,)
     W: Any  # (d, m)
-
-
-class LogNorm(NamedTuple):
-    """The same in coordinates that keep ``a^2 - ||w||^2``.
-
-    `size` is ``ln ||w||``, or a where ``|a| < ||w||``.
-    """
-
-    direction: Any  # (d, m), of w
-    size: Any  # (m,)
-
-
-class Kept(NamedTuple):
-    """What `LogNorm` does not change: per neuron the sign of a, and the conserved gap."""
-
-    sign: Any  # (m,)
-    inner: Any  # (m,) bool: |a| < ||w||
-    log_gap: Any  # (m,) ln |a^2 - ||w||^2|, -inf where balanced
 
 
 @dataclass(frozen=True)
@@ -73,66 +55,18 @@ class ReluLoss:
 
     def sizes(self, params: Weights, args: Arguments) -> Any:
         """Return ``ln |(a, w)|`` of each neuron."""
-        square = params.a**2 + jnp.sum(params.W**2, axis=0)
-        return 0.5 * jnp.log(square)
+        rows = jnp.concatenate([params.a[None], params.W])
+        top = jnp.max(jnp.abs(rows), axis=0)  # squares of small weights would underflow
+        unit = rows / jnp.where(top > 0, top, 1)
+        return jnp.log(top) + 0.5 * jnp.log(jnp.sum(unit**2, axis=0))
 
     def signs(self, params: Weights, args: Arguments) -> Any:
         """Return whether a is positive (m,)."""
         return params.a > 0
 
-    def retract(self, params: Weights) -> Weights:
+    def retract(self, params: Weights, before: Weights, args: Arguments) -> Weights:
         """Return the parameters themselves: all are allowed."""
         return params
-
-
-@dataclass(frozen=True)
-class LogNormLoss:
-    """The same loss by direction and log-norm; `gradient` is minus the flow's velocity."""
-
-    slope: float
-    frozen: bool
-
-    def _norm(self, params: LogNorm, kept: Kept) -> tuple[Any, Any]:
-        """Return ``||w||`` and ``a / ||w||``."""
-        q = params.size
-        inner = jnp.hypot(q, jnp.exp(0.5 * kept.log_gap))
-        outer_ratio = kept.sign * jnp.sqrt(1 + jnp.exp(kept.log_gap - 2 * q))
-        norm = jnp.where(kept.inner, inner, jnp.exp(jnp.where(kept.inner, 0, q)))
-        return norm, jnp.where(kept.inner, q / inner, outer_ratio)
-
-    def look(self, params: LogNorm, args: Arguments) -> tuple[Any, Any]:
-        """Return outputs (n,), and preactivations (n, m) over ``||w||``."""
-        pre = args.X @ params.direction
-        norm, ratio = self._norm(params, args.constants)
-        return jnp.where(pre > 0, pre, self.slope * pre) @ (ratio * norm**2), pre
-
-    def gradient(self, params: LogNorm, args: Arguments) -> LogNorm:
-        """Return minus the velocity of the flow in these coordinates."""
-        outputs, pre = self.look(params, args)
-        r = args.y if self.frozen else args.y - outputs
-        slope = jnp.where(pre > 0, jnp.ones((), pre.dtype), jnp.asarray(self.slope, pre.dtype))
-        D = args.weight * (args.X.T @ (slope * r[:, None]))
-        along = jnp.sum(params.direction * D, axis=0)
-        norm, ratio = self._norm(params, args.constants)
-        turning = ratio * (D - along * params.direction)
-        growth = jnp.where(args.constants.inner, norm, ratio) * along
-        return LogNorm(-turning, -growth)
-
-    def sizes(self, params: LogNorm, args: Arguments) -> Any:
-        """Return ``ln |(a, w)|`` of each neuron."""
-        norm, ratio = self._norm(params, args.constants)
-        log_norm = jnp.where(args.constants.inner, jnp.log(norm), params.size)
-        return log_norm + 0.5 * jnp.log1p(ratio**2)
-
-    def signs(self, params: LogNorm, args: Arguments) -> Any:
-        """Return whether a is positive (m,)."""
-        kept = args.constants
-        return jnp.where(kept.inner, params.size, kept.sign) > 0
-
-    def retract(self, params: LogNorm) -> LogNorm:
-        """Put directions back onto the sphere."""
-        norm = jnp.sqrt(jnp.sum(params.direction**2, axis=0))
-        return LogNorm(params.direction / norm, params.size)
 
 
 @dataclass(frozen=True)
@@ -151,7 +85,7 @@ class ModelLoss:
             return jnp.zeros(0), None
         return self.functional.outputs(params, args), None
 
-    def retract(self, params: Tree) -> Tree:
+    def retract(self, params: Tree, before: Tree, args: Arguments) -> Tree:
         """Return the parameters themselves."""
         return params
 
@@ -217,42 +151,8 @@ def start_of(net: Any, data: Dataset | None, settings: dict[str, Any]) -> Start:
     return Start(ReluLoss(net.negative_slope, frozen), Weights(net.a, net.W.T), args)
 
 
-def log_norm_of(net: TwoLayerReLU) -> tuple[LogNorm, Kept]:
-    """Return a network in coordinates that keep ``a^2 - ||w||^2``.
-
-    Raises
-    ------
-    ValueError
-        If some w is zero, whose direction there is none.
-    """
-    a, w = net.direction[:, 0], net.direction[:, 1:]
-    norm = np.linalg.norm(w, axis=1)
-    if np.any(norm == 0.0):
-        raise ValueError(
-            'Argument `net` must have no neuron with w = 0 to descend with coordinates="log_norm", '
-            "but has one."
-        )
-    gap = (np.abs(a) - norm) * (np.abs(a) + norm)
-    gap[np.abs(gap) <= BALANCED] = 0.0
-    inner = gap < 0.0
-    with np.errstate(divide="ignore"):
-        log_gap = np.log(np.abs(gap)) + 2 * net.log_norm
-    log_w = np.log(norm) + net.log_norm
-    size = np.where(inner, net.a, log_w)
-    sign = np.where(a < 0, -1.0, 1.0)
-    return LogNorm((w / norm[:, None]).T, size), Kept(sign, inner, log_gap)
-
-
 def network_at(start: Start, params: Tree, like: TwoLayerReLU) -> TwoLayerReLU:
     """Return parameters of a TwoLayerReLU's descent as the network."""
     if isinstance(start.loss, ReluLoss):
         return TwoLayerReLU(params.a, params.W.T, like.negative_slope)
-    kept = start.args.constants
-    q = params.size
-    with np.errstate(over="ignore", divide="ignore"):
-        inner = np.hypot(q, np.exp(0.5 * kept.log_gap))
-        log_w = np.where(kept.inner, np.log(inner), q)
-        ratio = np.where(
-            kept.inner, q / inner, kept.sign * np.sqrt(1.0 + np.exp(kept.log_gap - 2 * log_w))
-        )
-    return TwoLayerReLU(ratio, params.direction.T, like.negative_slope, log_scale=log_w)
+    return network_of(params, start.args.constants, like.negative_slope)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
 from flowsim._jax import x64
@@ -42,8 +43,19 @@ class DescentTrajectory:
         self._going: Going | None = None
 
     def network(self, t: float) -> Any:
-        """Return the network, or the model, at time `t`."""
+        """Return the network, or the model, at time `t`.
+
+        Raises
+        ------
+        ValueError
+            Where a descent that diverges has no finite weights any more.
+        """
         params = self._params(t)
+        if not all(np.all(np.isfinite(x)) for x in jax.tree.leaves(params)):
+            raise ValueError(
+                "Argument `t` must be a time at which the weights of the descent are finite, but "
+                f"at {t:.6g} they are not."
+            )
         if isinstance(self.initial, TwoLayerReLU):
             return network_at(self.start, params, self.initial)
         assert self.start.objective is not None
@@ -78,7 +90,7 @@ class DescentTrajectory:
     def _params(self, t: float) -> Any:
         s = self.states
         row = max(int(np.searchsorted(s.t, t * (1.0 + _SAME), side="right")) - 1, 0)
-        if s.t[row] >= t * (1.0 - _SAME) or row + 1 == len(s.t):
+        if s.t[row] >= t * (1.0 - _SAME):
             return self.machine.unflat(s.parameters[row])
         if not self._knows_steps:
             raise TypeError(

@@ -28,8 +28,10 @@ class Piecewise:
         Neurons of one cell go on as one, in their mean direction, when the directions of their
         ``(a_j, w_j)`` are within this angle (radians, at most 0.01) of each other. Outputs change
         by its square; what is said of a single neuron, its direction and the times of its events,
-        may be off by it. By default two units in the last place: neurons that are positive
-        multiples of each other, which they stay for ever. 0 keeps all apart.
+        may be off by it. They never part again: where the flow would later part them, at a saddle,
+        the run goes elsewhere, and outputs may be off by any amount. By default two units in the
+        last place: neurons that are positive multiples of each other, which they stay for ever.
+        0 keeps all apart.
     """
 
     every_event: bool = False
