@@ -56,8 +56,10 @@ FIELDS = {
     "minus_error": Field("|grad h(-beta*) - beta*|"),
     "minus_ols_error": Field("|grad h(-beta*) - its half-space's fit|"),
     "linear_excess": Field("excess loss of linear least squares on all samples"),
-    "ntk_excess": Field("excess loss of the minimum-norm interpolator of the tangent kernel"),
-    "random_features_excess": Field("the same of random features"),
+    "ntk_excess": Field(
+        "excess loss of relu's minimum-norm interpolator in the tangent kernel's space"
+    ),
+    "random_features_excess": Field("the same of random features of relu"),
     "directions": _count("distinct directions of neurons that matter"),
     "alignment_end": Field("end of early alignment"),
     "alignment_predicted": Field("its prediction"),
@@ -129,7 +131,7 @@ def _measured(solution: Solution, point: Point, recipe: Recipe) -> dict[str, Any
     if recipe.test is not None:
         record |= _tested(network, recipe.test(data))
     record |= measures.half_space_fields(network, data, point.negative_slope)
-    record |= measures.baseline_fields(data, point.init, point.negative_slope)
+    record |= measures.baseline_fields(data, point.init, point.activation, point.negative_slope)
     record |= measures.alignment_fields(solution, data)
     if hasattr(network, "W"):
         record["directions"] = measures.direction_count(network)
