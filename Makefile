@@ -43,6 +43,7 @@ bench: .venv/.installed-bench
 	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/peers.py
 	$(BIN)/python benchmarks/descent.py
+	$(BIN)/python benchmarks/threshold.py
 
 clean:
 	rm -rf .venv demo build dist .numba_cache .jax_cache .pytest_cache .ruff_cache .hypothesis

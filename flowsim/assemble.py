@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from flowsim.alignment.ahead import Ahead
 from flowsim.alignment.end import Alignment
-from flowsim.alignment.flow import AlignmentFlow
 from flowsim.alignment.phase import alignment_of
 from flowsim.cells import Cells
 from flowsim.data import Dataset
@@ -37,7 +37,7 @@ def solution_of_cells(
     flow: Flow,
     record: Record,
     store: StateStore,
-    ends: AlignmentFlow,
+    ahead: Ahead,
 ) -> Solution:
     """Return the Solution of a run that has ended, or of one that goes on.
 
@@ -51,7 +51,7 @@ def solution_of_cells(
         The final state.
     record, store : Record, StateStore
         What the engine has kept.
-    ends : AlignmentFlow
+    ahead : Ahead
         Where the closed form takes the initialisation.
     """
     cells = flow.cells
@@ -74,7 +74,7 @@ def solution_of_cells(
         events=_events(record, history, settings, cells),
         history=history,
         states=_states(store.ended(record.step, flow), flow.whole(), cells),
-        alignment=_alignment(record, settings, ends, cells),
+        alignment=_alignment(record, settings, ahead, cells),
         final=final,
         audit=_audit(net, data, flow, record, history, final, settings),
         provenance=provenance(),
@@ -92,13 +92,11 @@ def _events(record: Record, history: History, settings: dict[str, Any], cells: C
     return record.rows.table(-cells.time_exponent, late)
 
 
-def _alignment(
-    record: Record, settings: dict[str, Any], ends: AlignmentFlow, cells: Cells
-) -> Alignment:
+def _alignment(record: Record, settings: dict[str, Any], ahead: Ahead, cells: Cells) -> Alignment:
     """Return the end of the phase, which is looked at once: a run may be saved many times."""
     if record.alignment is None or not np.isfinite(record.alignment.end_time):
         end_time = float(np.ldexp(record.alignment_time, -cells.time_exponent))
-        record.alignment = alignment_of(ends, settings, end_time, record.alignment_state)
+        record.alignment = alignment_of(ahead, settings, end_time, record.alignment_state)
     return record.alignment
 
 

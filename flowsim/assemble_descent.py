@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from flowsim.alignment.ahead import Ahead
 from flowsim.alignment.end import Alignment
-from flowsim.alignment.flow import AlignmentFlow
 from flowsim.alignment.phase import alignment_of
 from flowsim.assemble import message
 from flowsim.assemble_model import no_alignment
@@ -35,7 +35,7 @@ def solution_of_descent(
     engine: Descent,
     machine: Machine,
     record: DescentRecord,
-    ends: AlignmentFlow | None,
+    ahead: Ahead | None,
 ) -> Solution:
     """Return the Solution of a descent that has ended, or of one that goes on.
 
@@ -47,7 +47,7 @@ def solution_of_descent(
         The options of `simulate`, and those of the engine.
     engine, machine : Descent, Machine
     record : DescentRecord
-    ends : AlignmentFlow, optional
+    ahead : Ahead, optional
         Where the closed form takes the initialisation of a TwoLayerReLU.
     """
     history = History(
@@ -68,14 +68,26 @@ def solution_of_descent(
         initial=net,
         settings={**settings, "iterations": record.iteration[-1]},
         status=status,
-        message=message(status, {**settings, "iterations": record.iteration[-1]}, final),
+        message=_message(status, {**settings, "iterations": record.iteration[-1]}, final),
         events=record.rows.table(0, late),
         history=history,
         states=_states(record, engine),
-        alignment=_alignment(net, data, settings, machine, record, ends),
+        alignment=_alignment(net, data, settings, machine, record, ahead),
         final=final,
         audit={"loss_recomputed": abs(again - final.loss) / max(history.loss[0], 1e-300)},
         provenance=provenance(),
+    )
+
+
+def _message(status: str, settings: dict[str, Any], final: Final) -> str:
+    """Return a sentence on why a descent has stopped: what diverges here has too large steps."""
+    if status != "non_finite":
+        return message(status, settings, final)
+    rate = settings["learning_rate"]
+    steps = "the optimizer's own" if rate == -1.0 else rate if rate == "schedule" else f"{rate:g}"
+    return (
+        f"The descent has diverged by step {settings['iterations']}, with the learning rate "
+        f"{steps}; make it smaller, or check the scales of the data and of the initialisation."
     )
 
 
@@ -173,15 +185,15 @@ def _loss(
 
 def _alignment(
     net: Any, data: Dataset | None, settings: dict[str, Any], machine: Machine,
-    record: DescentRecord, ends: AlignmentFlow | None,
+    record: DescentRecord, ahead: Ahead | None,
 ) -> Alignment:  # fmt: skip
     if record.alignment is not None:
         return record.alignment
-    if ends is None:
+    if ahead is None:
         d = 0 if data is None else data.d
         return replace(no_alignment(settings, d), end_time=record.alignment_time)
     state = None
     if record.alignment_params is not None and np.all(np.isfinite(record.alignment_params)):
         there = network_at(machine.start, machine.unflat(record.alignment_params), net)
         state = state_of(there, _cells(net, data, settings))
-    return alignment_of(ends, settings, record.alignment_time, state)
+    return alignment_of(ahead, settings, record.alignment_time, state)

@@ -28,7 +28,8 @@ class CompareConfig:
 
     source: Annotated[Positional[str], arg(metavar="NAME|FILE.toml|DATA.csv")]
     """A named system (three-points, orthogonal-pair, five-points, ...), a TOML file
-    with the tables [data] and [init], or data in a CSV or NPZ file."""
+    with the tables [data] and [init], of whose [run] t1 and loss are used, or data in a CSV or NPZ
+    file."""
     data: OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
     init: OmitArgPrefixes[InitOptions] = field(default_factory=InitOptions)
     lr: Annotated[tuple[float, ...], arg(metavar="FLOAT [FLOAT ...]")] = (1e-1, 1e-2, 1e-3)
@@ -52,6 +53,11 @@ class CompareConfig:
     """Relative distance at which a descent counts as having left the flow."""
     permute: Annotated[bool, arg(help_behavior_hint="")] = False
     """Compare neurons in the order in which they are closest."""
+    sharpness: OptionalInt = None
+    """Times at which the sharpness is computed (default: 24, none for large models)."""
+    modified: Annotated[bool, arg(help_behavior_hint="")] = True
+    """Follow the modified flow of gradient descent too, where the system is small: some seconds for
+    each learning rate."""
     max_steps: int = 10_000_000
     """Number of steps to give a descent up after."""
     max_seconds: OptionalFloat = None

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 StrPath = str | os.PathLike[str]
 
+#: Title of the files of comparisons, which are no runs.
+COMPARISON = "gradient flow beside discrete descent"
 #: Compressed in pieces of about this many values; smaller arrays are stored plainly.
 _CHUNK = 2**17
 _SMALL = 2**10
@@ -133,6 +135,11 @@ def load(path: StrPath, model: Any = None) -> Solution:
         # A damaged file raises whatever its bytes lead to; the text tells a cut one apart.
         what = "cut short" if "truncated" in str(error) else "damaged or no netCDF4 file"
         raise OSError(f"Argument `path` must name a saved run, but {path} is {what}.") from None
+    if attrs.get("title") == COMPARISON:
+        raise ValueError(
+            f"Argument `path` must name a saved run, but {path} is a comparison of runs; open it "
+            "with xarray.open_dataset."
+        )
     _check_format(attrs.get("flowsim_format"), path)
     try:
         solution = solution_of(groups)

@@ -13,6 +13,8 @@ from flowsim.network import LOSSES
 
 #: Default memory for stored states; denser runs are thinned and replayed between.
 STATE_BYTES = 32 * 2**20
+#: Default number of steps to give a run up after.
+MAX_STEPS = 1_000_000
 RESIDUALS = ("full", "frozen")
 #: Which states are stored; None leaves it to their size.
 STATES = ("all", "log", "ends")
@@ -33,7 +35,7 @@ def checked(
     alignment: Any = "residual",
     alignment_threshold: Any = 1e-3,
     alignment_epsilon: Any = None,
-    max_steps: Any = 1_000_000,
+    max_steps: Any = MAX_STEPS,
     max_seconds: Any = float("inf"),
     state_bytes: Any = STATE_BYTES,
     states: Any = None,

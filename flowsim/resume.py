@@ -50,10 +50,13 @@ def resume(
         A solution or its file, with the status "running" (a checkpoint), "t1", "max_steps",
         "steps", "max_seconds" or "event".
     engine : Descent, optional
-        Of a descent by an optax optimizer or with a schedule, of which files do not hold the code.
+        The run's, for a descent by an optax optimizer or with a schedule, of which files do not
+        hold the code. Only its `steps` may be others; for another step size start a new run from
+        the `final.network` of this one.
     t1, max_steps, max_seconds, stationary_rtol : optional
         As of `flowsim.simulate`; by default those of the run. All others are the run's. `t1` and
-        `max_steps` count from the start of the run, `max_seconds` anew.
+        `max_steps` count from the start of the run, `max_seconds` anew. `max_steps` goes for a
+        descent's number of steps as well, unless `engine` has one: then the smaller ends it.
     events : sequence of functions
         The user's functions, which are not in a solution: give them again. What they count,
         counts anew.
@@ -80,11 +83,14 @@ def resume(
         "t1": t1, "max_steps": max_steps, "max_seconds": max_seconds,
         "stationary_rtol": stationary_rtol,
     }  # fmt: skip
+    going_on = _engine(solution, engine, max_steps)
     settings = _settings(solution, {name: x for name, x in limits.items() if x is not None})
+    if max_steps is None and (steps := getattr(going_on, "steps", None)) is not None:
+        settings["max_steps"] = max(settings["max_steps"], steps)
     going = prepare(
         solution.initial,
         solution.data,
-        _engine(solution, engine, max_steps),
+        going_on,
         settings,
         events,
         progress,
@@ -119,8 +125,41 @@ def _engine(solution: Solution, engine: Descent | None, steps: int | None) -> An
         )
     from flowsim.engines.descent.config import Descent
 
-    going: Descent = engine or states.engine or Descent.of(settings)
-    return going if steps is None or going.steps is None else replace(going, steps=steps)
+    going: Descent
+    if engine is None:
+        going = states.engine or Descent.of(settings)
+        if steps is not None and going.steps is not None:
+            going = replace(going, steps=steps)
+    else:
+        _check_same(solution, engine)
+        going = engine
+    if going.steps is not None and going.steps <= solution.steps and steps is None:
+        given = "engine" if engine is not None else "max_steps"
+        raise ValueError(
+            f"Argument `{given}` must let the run take more steps than the {solution.steps} that "
+            f"it has taken, but {'allows ' + str(going.steps) if engine else 'is None'}."
+        )
+    return going
+
+
+def _check_same(solution: Solution, engine: Any) -> None:
+    """Check that an engine is that of a descent: its time and its memory go on."""
+    from flowsim.engines.descent.config import Descent
+
+    if not isinstance(engine, Descent):
+        raise TypeError(
+            f"Argument `engine` must be a Descent to go on with one, but is of type "
+            f"{type(engine).__name__}."
+        )
+    for name, value in engine.settings().items():
+        own = solution.settings[name]
+        if name != "steps" and value != own:
+            shown = [None if x == -1 else x for x in (own, value)]
+            option = "optimizer" if name == "solver" else name
+            raise ValueError(
+                f"Argument `engine` must be that of the run, with {option} = {shown[0]!r}, but has "
+                f"{option} = {shown[1]!r}; start a new run from `run.final.network` to change it."
+            )
 
 
 def _check_open(solution: Solution) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flowsim._event_rows import EVENT_BYTES
 from flowsim.data import Dataset
 from flowsim.engines.record import Progress
-from flowsim.options import STATE_BYTES, checked
+from flowsim.options import MAX_STEPS, STATE_BYTES, checked
 from flowsim.runs import Run, prepare, run_alone, run_together
 from flowsim.runs.saving import CHECKPOINT_SECONDS, Saving
 from flowsim.solution import RunError, Solution
@@ -38,7 +38,7 @@ def simulate(
     alignment: str = "residual",
     alignment_threshold: float = 1e-3,
     alignment_epsilon: float | None = None,
-    max_steps: int = 1_000_000,
+    max_steps: int | None = None,
     max_seconds: float = float("inf"),
     states: str | None = None,
     state_bytes: int = STATE_BYTES,
@@ -101,7 +101,8 @@ def simulate(
         Of the other two, and of the predicted time; 1 by default for "residual", else 1/4.
     max_steps, max_seconds : int, float
         Budgets; a run that exhausts one says so. The time to compile counts, and calls of
-        compiled code end before it is looked at.
+        compiled code end before it is looked at. By default `max_steps` is 1 000 000, or the
+        `steps` of a `Descent` if those are more; else the smaller of both ends it.
     states : {"all", "log", "ends"}, optional
         Which states are stored, from which dense output restarts: those of all steps, 32 in a
         decade of time, or none; the start and the end always. While they exceed
@@ -115,7 +116,7 @@ def simulate(
         in temporary files, onto which the solution's arrays are then mapped.
     checkpoint : path-like, optional
         A file to save the run to while it goes on, as a solution with the status "running",
-        and at its end; `flowsim.resume` goes on from it. Ctrl-C saves a run of Piecewise, too.
+        and at its end; `flowsim.resume` goes on from it. Ctrl-C saves the run, too.
         Piecewise and Descent only.
     checkpoint_seconds : float
         Seconds of computing between two saves; the first one is made at once.
@@ -141,8 +142,9 @@ def simulate(
     settings = checked(
         t1=t1, rtol=rtol, residual=residual, loss=loss, stationary_rtol=stationary_rtol,
         alignment=alignment, alignment_threshold=alignment_threshold,
-        alignment_epsilon=alignment_epsilon, max_steps=max_steps, max_seconds=max_seconds,
+        alignment_epsilon=alignment_epsilon, max_seconds=max_seconds,
         state_bytes=state_bytes, states=states, event_bytes=event_bytes,
+        max_steps=_budget(engine) if max_steps is None else max_steps,
     )  # fmt: skip
     saving = Saving.of(checkpoint, checkpoint_seconds)
     run = prepare(net, data, engine, settings, events, progress, saving)
@@ -150,6 +152,12 @@ def simulate(
     if throw and solution.failed:
         raise RunError(solution)
     return solution
+
+
+def _budget(engine: Any) -> int:
+    """Return the number of steps to give a run up after unless one is given."""
+    asked = getattr(engine, "steps", None)
+    return MAX_STEPS if asked is None else max(asked, MAX_STEPS)
 
 
 def simulate_batch(

@@ -247,7 +247,10 @@ def test_wrong_types_raise_a_type_error(entry):
         ({"teacher": [np.nan, 1]}, "`teacher` must hold finite"),
         ({"noise": -0.5}, r"`noise` must be finite and at least 0, but it is -0\.5\."),
         ({"noise": float("nan")}, "`noise` must be finite and at least 0, but it is nan"),
-        ({"inputs": "uniform"}, "`inputs` must be one of gaussian, symmetric, or None, but"),
+        (
+            {"inputs": "cauchy"},
+            "`inputs` must be one of gaussian, symmetric, sphere, uniform, or None, but",
+        ),
     ],
 )
 def test_bad_details_get_one_sentence(details, message):

@@ -169,7 +169,11 @@ def test_noise_does_not_change_the_inputs():
         ({"d": 0}, ValueError, "`d` must be at least 1, but it is 0"),
         ({"n": 2.0}, TypeError, r"`n` must be an integer, but it is 2\.0"),
         ({"n": 5, "inputs": "symmetric"}, ValueError, "`n` must be even for symmetric inputs"),
-        ({"inputs": "cauchy"}, ValueError, "`inputs` must be one of gaussian, symmetric, but"),
+        (
+            {"inputs": "cauchy"},
+            ValueError,
+            "`inputs` must be one of gaussian, symmetric, sphere, uniform, but",
+        ),
         ({"teacher": [1.0]}, ValueError, r"`teacher` must have shape \(2,\), but it has \(1,\)"),
         ({"noise": -1.0}, ValueError, r"`noise` must be finite and at least 0, but it is -1\.0"),
         ({"noise": math.nan}, ValueError, "`noise` must be finite and at least 0, but it is nan"),

@@ -85,11 +85,14 @@ def descent(optimizer: Any = "gd", rate: Any = 0.05, **options: Any) -> Descent:
 def test_steps_are_what_they_are_defined_as(step):
     run = fs.simulate(START, TEACHER, engine=descent(step.__name__, steps=150))
     expected = iterates(step, 150)
-    unit = 10.0 if step in (momentum, nesterov) else 1.0  # 1 / (1 - 0.9)
+    # What a constant gradient moves in a step, in learning rates.
+    first = {momentum: 1, nesterov: 2}.get(step)
+    moves = np.ones(150) if first is None else (1 - 0.9 ** (np.arange(150) + first)) / 0.1
+    t = np.append(0.0, 0.05 * np.cumsum(moves))
     assert (run.status, run.steps) == ("steps", 150)
-    assert run.t_end == pytest.approx(150 * 0.05 * unit, rel=1e-14)
+    assert run.t_end == pytest.approx(t[-1], rel=1e-14)
     for k in (0, 1, 7, 60, 149, 150):
-        found = neurons(run.network(min(k * 0.05 * unit, run.t_end)))
+        found = neurons(run.network(min(t[k] * (1 + 1e-12), run.t_end)))
         np.testing.assert_allclose(found, expected[k], rtol=1e-9, atol=1e-12)
 
 

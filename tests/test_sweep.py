@@ -243,6 +243,7 @@ def test_smooth_activations_run_on_general_engines() -> None:
 
 def without_noise(data: fs.Dataset) -> fs.Dataset:
     X = np.eye(data.d)
+    assert data.teacher is not None
     return fs.Dataset(X, X @ data.teacher)
 
 
@@ -292,6 +293,14 @@ def test_nonsense_is_refused_before_anything_is_run(
     with pytest.raises(kind) as caught:
         sweep(**{"n": 3, "progress": never, "workers": 0, **wrong})
     assert text in str(caught.value)
+
+
+def test_schedulers_must_answer() -> None:
+    small = {"n": 3, "d": 2, "m": 3, "seed": 0}
+    with pytest.raises(OSError, match="`client` must be the address of a running scheduler"):
+        sweep(**small, client="tcp://127.0.0.1:1")
+    with pytest.raises(ValueError, match="`client` must be the address of a scheduler"):
+        sweep(**small, client="somewhere")
 
 
 def test_runs_are_found_by_the_values_of_their_axes(small: Sweep) -> None:

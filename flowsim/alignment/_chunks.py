@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -40,13 +40,22 @@ class Walked:
     times: np.ndarray  # (R,)
     violation: float  # the largest distance of a margin from where its code says, relative
 
+    def copy(self) -> Walked:
+        """Return the same, with neurons of their own."""
+        return replace(self, z=self.z.copy(), real=self.real.copy(), whole=self.whole.copy())
+
 
 def walk_all(net: TwoLayerReLU, cells: Cells, t: float, *, record: bool) -> Walked:
     """Walk all neurons of `net` up to their last events at or before `t` (scaled).
 
     The result does not depend on the number of cores.
     """
-    return _walk(lambda part: State.of(net.subset(part), cells), net.m, cells, t, record, True)
+    plan = plan_of(cells)
+
+    def chunk_of(part: slice) -> _Chunk:
+        return _Chunk.of(State.of(net.subset(part), cells), cells, plan, record, start=True)
+
+    return _walk(chunk_of, net.m, cells, t)
 
 
 def walk_on(state: State, cells: Cells, t: float) -> Walked:
@@ -54,19 +63,35 @@ def walk_on(state: State, cells: Cells, t: float) -> Walked:
 
     All labels `cells.y` stand for the residual.
     """
-    return _walk(state.subset, len(state.z), cells, t, True, False)
-
-
-def _walk(
-    part_of: Callable[[slice], State], m: int, cells: Cells, t: float, record: bool, start: bool
-) -> Walked:
     plan = plan_of(cells)
+
+    def chunk_of(part: slice) -> _Chunk:
+        return _Chunk.of(state.subset(part), cells, plan, record=True, start=False)
+
+    return _walk(chunk_of, len(state.z), cells, t)
+
+
+def walk_further(walked: Walked, cells: Cells, t: float) -> Walked:
+    """Walk all neurons on from where they have walked to, not recorded; `walked` is used up."""
+    plan, early = plan_of(cells), walked.whole[:, neurons.STATUS] == neurons.EARLY
+    walked.whole[early, neurons.STATUS] = neurons.GOING
+
+    def chunk_of(part: slice) -> _Chunk:
+        own = neurons.Neurons(
+            walked.z[part], walked.real[part], walked.whole[part], walked.codes[walked.cell[part]]
+        )
+        return _Chunk(own, cells, plan, record=False)
+
+    return _walk(chunk_of, len(walked.z), cells, t)
+
+
+def _walk(chunk_of: Callable[[slice], _Chunk], m: int, cells: Cells, t: float) -> Walked:
     size = min(max(CHUNK, m // PART), LARGEST)
     size = max(1, min(size, CHUNK_CODES // cells.n_hyperplanes))
     slices = [slice(i, min(i + size, m)) for i in range(0, m, size)]
 
     def work(part: slice) -> Walked:
-        return _Chunk(part_of(part), cells, plan, record, start).walk(t)
+        return chunk_of(part).walk(t)
 
     workers = min(len(slices), available_cores())
     if workers == 1:
@@ -98,9 +123,17 @@ def _joined(parts: Iterator[Walked], slices: list[slice]) -> Walked:
 class _Chunk:
     """The walk of one chunk."""
 
-    def __init__(self, state: State, cells: Cells, plan: Plan, record: bool, start: bool) -> None:
-        self.cells, self.plan, self.record = cells, plan, record
-        m, planes = state.code.shape
+    def __init__(self, own: neurons.Neurons, cells: Cells, plan: Plan, record: bool) -> None:
+        self.cells, self.plan, self.record, self.neurons = cells, plan, record, own
+        self.strikes = np.zeros(len(own.z), dtype=np.int64)
+        self.log = neurons.log(LOG_ROWS if record else 0)
+        self.scratch = neurons.scratch(cells.d, own.code.shape[1])
+        self.drained: list[tuple[np.ndarray, np.ndarray]] = []
+
+    @classmethod
+    def of(cls, state: State, cells: Cells, plan: Plan, record: bool, *, start: bool) -> _Chunk:
+        """Return the neurons of `state`; at the `start` their cells have yet to be chosen."""
+        m = len(state.z)
         whole = np.zeros((m, 9), dtype=np.int64)
         for column, values in (
             (neurons.SIGN, state.sign), (neurons.BALANCE, state.balance),
@@ -108,18 +141,14 @@ class _Chunk:
             (neurons.FATE, state.fate), (neurons.STATUS, neurons.GOING), (neurons.PLANE, -1),
         ):  # fmt: skip
             whole[:, column] = values
-        self.neurons = neurons.Neurons(
-            state.z, np.column_stack([state.gap, np.zeros(m)]), whole, state.code
-        )
-        self.strikes = np.zeros(m, dtype=np.int64)
-        self.log = neurons.log(LOG_ROWS if record else 0)
-        self.scratch = neurons.scratch(cells.d, planes)
-        self.drained: list[tuple[np.ndarray, np.ndarray]] = []
+        real = np.column_stack([state.gap, np.zeros(m)])
+        chunk = cls(neurons.Neurons(state.z, real, whole, state.code), cells, plan, record)
         if start:
-            self._start()
-        s = self.neurons
+            chunk._start()
+        s = chunk.neurons
         s.z[:, 0] *= s.whole[:, neurons.SIGN]
         s.whole[s.whole[:, neurons.FATE] != ALIVE, neurons.STATUS] = neurons.SETTLED
+        return chunk
 
     def _start(self) -> None:
         """Choose signs where a = 0 and cells of neurons on hyperplanes; find the dead."""

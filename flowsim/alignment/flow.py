@@ -215,8 +215,21 @@ def flow(
     Maennel, Bousquet & Gelly, arXiv 1803.08367; Boursier & Flammarion, arXiv 2401.10791,
     section 3. Derived in derivations/linear_flow.py and crossing_times.py.
     """
-    cells = _prepared(net, data, loss)
+    cells = prepared(net, data, loss)
     t = real("t", t)
+    scaled, record = scaled_time(cells, t), _records(net, cells, record)
+    walked = _chunks.walk_all(net, cells, scaled, record=record)
+    return at_time(net, data, loss, cells, walked, t, record)
+
+
+def scaled_time(cells: Cells, t: float) -> float:
+    """Return a time in the units of `cells`.
+
+    Raises
+    ------
+    ValueError
+        If it is no time, or neurons leave their range by then.
+    """
     if not 0.0 <= t < np.inf:
         raise ValueError(f"Argument `t` must be finite and at least 0, but is {t}.")
     with np.errstate(over="ignore"):
@@ -226,8 +239,15 @@ def flow(
             f"Argument `t` must be at most {latest_time(cells):.3g}, where sizes leave the range "
             f"of their exponents, but is {t:g}."
         )
-    record = _records(net, cells, record)
-    return _result(net, data, loss, cells, _walk(net, cells, scaled, record), scaled, t, record)
+    return scaled
+
+
+def at_time(
+    net: TwoLayerReLU, data: Dataset, loss: str, cells: Cells, walked: _chunks.Walked, t: float,
+    record: bool,
+) -> AlignmentFlow:  # fmt: skip
+    """Return the flow at time `t` of neurons that have walked to their last events before it."""
+    return _result(net, data, loss, cells, walked, scaled_time(cells, t), t, record)
 
 
 def latest_time(cells: Cells) -> float:
@@ -264,7 +284,7 @@ def until(
     ValueError, TypeError
         For arguments that make no sense.
     """
-    cells = _prepared(net, data, loss)
+    cells = prepared(net, data, loss)
     if angle is not None:
         angle = real("angle", angle)
         if not SMALLEST_ANGLE <= angle < np.pi / 2:
@@ -273,7 +293,18 @@ def until(
                 f"{angle}."
             )
     record = _records(net, cells, record)
-    walked = _walk(net, cells, np.inf, record)
+    walked = _chunks.walk_all(net, cells, np.inf, record=record)
+    return in_the_end(net, data, loss, cells, walked, angle, record)
+
+
+def in_the_end(
+    net: TwoLayerReLU, data: Dataset, loss: str, cells: Cells, walked: _chunks.Walked,
+    angle: float | None, record: bool,
+) -> AlignmentFlow:  # fmt: skip
+    """Return the flow at the time of the last event of all, or when all are close to their limits.
+
+    The neurons have walked to their last events.
+    """
     times = walked.real[:, neurons.TIME].copy()
     if angle is not None:
         fields, rank = fields_of(cells, walked.codes)
@@ -286,7 +317,8 @@ def until(
     return _result(net, data, loss, cells, walked, scaled, t, record)
 
 
-def _prepared(net: Any, data: Any, loss: str) -> Cells:
+def prepared(net: Any, data: Any, loss: str) -> Cells:
+    """Return the cells of the flow with r = y, once the arguments are checked."""
     system(net, data)
     if not np.all(net.log_norm < np.inf):
         raise ValueError("Argument `net` must have finite weights, but some are not.")
@@ -296,10 +328,6 @@ def _prepared(net: Any, data: Any, loss: str) -> Cells:
 
 def _records(net: TwoLayerReLU, cells: Cells, record: bool | None) -> bool:
     return net.m * cells.n_hyperplanes <= RECORDED if record is None else flag("record", record)
-
-
-def _walk(net: TwoLayerReLU, cells: Cells, t: float, record: bool) -> _chunks.Walked:
-    return _chunks.walk_all(net, cells, t, record=record)
 
 
 def _result(

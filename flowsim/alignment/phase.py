@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from flowsim.alignment.ahead import Ahead
 from flowsim.alignment.end import (
     Alignment,
     EndRule,
@@ -14,19 +15,18 @@ from flowsim.alignment.end import (
     log_scale,
     predicted_time,
 )
-from flowsim.alignment.flow import AlignmentFlow, flow, latest_time
 from flowsim.cells import Cells
 from flowsim.events import ALIVE
 from flowsim.state import State
 
 
-def end_rule(ends: AlignmentFlow, settings: dict[str, Any], cells: Cells) -> EndRule:
+def end_rule(ahead: Ahead, settings: dict[str, Any], cells: Cells) -> EndRule:
     """Return the rule of a run's `settings` in scaled time.
 
     Parameters
     ----------
-    ends : AlignmentFlow
-        Where the closed form takes the run's initialisation.
+    ahead : Ahead
+        The closed form of the run's initialisation.
     settings : dict
         Of `simulate`: alignment, alignment_threshold, alignment_epsilon.
 
@@ -36,13 +36,15 @@ def end_rule(ends: AlignmentFlow, settings: dict[str, Any], cells: Cells) -> End
         If the definition needs λ < 1 and it is not.
     """
     definition, epsilon = settings["alignment"], settings["alignment_epsilon"]
-    log_inverse = -log_scale(ends.initial)
+    log_inverse = -log_scale(ahead.initial)
     if definition != "residual" and not log_inverse > 0.0:
         raise ValueError(
             f'Argument `alignment` must be "residual" for a scale of 1 or more, but is '
             f"{definition!r}."
         )
-    predicted = predicted_time(ends.initial, growth_rate(ends), epsilon)
+    predicted = float("nan")
+    if definition == "theory":  # else nothing has to be walked beforehand
+        predicted = predicted_time(ahead.initial, growth_rate(ahead.end), epsilon)
     return EndRule(
         definition,
         settings["alignment_threshold"],
@@ -52,16 +54,19 @@ def end_rule(ends: AlignmentFlow, settings: dict[str, Any], cells: Cells) -> End
 
 
 def alignment_of(
-    ends: AlignmentFlow, settings: dict[str, Any], end_time: float, state: State | None
+    ahead: Ahead, settings: dict[str, Any], end_time: float, state: State | None
 ) -> Alignment:
     """Return the phase's end: `state` at `end_time` beside the closed form's, if it gets there."""
-    net, m = ends.initial, ends.network.m
+    net, m = ahead.initial, ahead.initial.m
+    there = None
+    if state is not None and end_time <= ahead.latest_time:
+        there = ahead.direction(end_time)
+    ends = ahead.end  # goes on from there
     nothing = np.full(m, np.nan)
     alive, angle, frozen_angle = np.zeros(m, dtype=bool), nothing, nothing
-    if state is not None and end_time <= latest_time(ends._cells):
+    if state is not None and there is not None:
         alive, w = state.fate == ALIVE, state.z[:, 1:]
-        there = flow(net, ends.data, end_time, loss=ends.loss, record=False)
-        frozen_angle = np.where(alive, angles(w, there.direction), np.nan)
+        frozen_angle = np.where(alive, angles(w, there), np.nan)
         target = np.full((m, net.d), np.nan)
         target[ends.limit >= 0] = ends.limit_direction[ends.limit[ends.limit >= 0]]
         angle = np.where(alive, angles(w, target), np.nan)

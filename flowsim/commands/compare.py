@@ -22,7 +22,9 @@ def compare(config: CompareConfig) -> bool:
     data = build_data(config)
     net = build_model(config.init, data.d)
     optimizers = _optimizers(config)
-    optional: dict[str, Any] = {"t1": config.t1, "max_seconds": config.max_seconds}
+    names = ("t1", "max_seconds", "sharpness")
+    optional: dict[str, Any] = {name: getattr(config, name) for name in names}
+    optional["modified"] = None if config.modified else False  # None: where the system is small
     with output_folder(config.output, config.label) as folder:
         with ProgressBar() as progress:
             found = compare(

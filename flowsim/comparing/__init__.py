@@ -2,3 +2,4 @@
 
 from flowsim.comparing.compare import compare as compare
 from flowsim.comparing.result import Comparison as Comparison
+from flowsim.comparing.result import Descended as Descended

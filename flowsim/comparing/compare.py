@@ -10,8 +10,9 @@ import numpy as np
 
 from flowsim._arguments import flag, real, whole
 from flowsim.comparing.distance import apart, gaps, vector_of
-from flowsim.comparing.events import matched
+from flowsim.comparing.events import Matched, matched
 from flowsim.comparing.modified import modified_flow, smooth
+from flowsim.comparing.names import names_of
 from flowsim.comparing.result import Comparison, Descended
 from flowsim.data import Dataset
 from flowsim.engines.descent.config import Descent
@@ -57,8 +58,8 @@ def compare(
         Each optimizer runs with each of them.
     optimizers : sequence of str or Descent
         Names as of `flowsim.engines.Descent`, "log_norm" for gradient descent in its coordinates
-        of that name; or engines, whose learning rate and steps are replaced unless they are
-        optax's, which run as they are.
+        of that name; or engines, whose learning rate and steps are replaced. Those of optax and
+        those with a schedule run once, as they are.
     t1 : float, optional
         Latest time; by default the end of the flow, 1.1 times over, since descents need
         not be at rest there.
@@ -77,7 +78,8 @@ def compare(
         Follow the modified flow ``theta' = -grad L - (eta/4) grad |grad L|^2`` of gradient descent
         too; by default for up to 2000 pairs of a parameter and a sample.
     max_steps, max_seconds : int, float
-        Budgets of each descent; the seconds are those of each modified flow, too.
+        Budgets of each descent, the seconds of each modified flow, too; `Comparison.why` and its
+        table say which has run out.
     progress : callable, optional
 
     Returns
@@ -116,13 +118,14 @@ def compare(
     if modified is None:
         modified = size * samples <= MODIFIED_SIZE
     found = []
-    for engine in engines:
+    for engine, name in zip(engines, names_of(engines), strict=True):
         run = simulate(
             net, data, engine=engine, loss=loss, t1=last, max_steps=max_steps,
             max_seconds=max_seconds, state_bytes=2**30, progress=progress,
         )  # fmt: skip
-        found.append(_descended(flow, run, engine, end, threshold, permute, points, looks))
-        plain = engine.name == "gd" and engine.batch_size is None
+        found.append(_descended(flow, run, engine, name, end, threshold, permute, points, looks))
+        rate = engine.learning_rate
+        plain = engine.name == "gd" and engine.batch_size is None and not callable(rate)
         if modified and plain and engine.coordinates == "weights":
             found[-1] = _with_modified(found[-1], net, data, loss, max_seconds)
     return Comparison(flow, tuple(found), threshold)
@@ -143,7 +146,8 @@ def descents(rates: Sequence[float], optimizers: Sequence[str | Descent]) -> lis
     rates = [real("learning_rates", rate) for rate in np.atleast_1d(np.asarray(rates, object))]
     engines: list[Descent] = []
     for optimizer in optimizers:
-        if isinstance(optimizer, Descent) and optimizer.name == "optax":
+        own = isinstance(optimizer, Descent) and optimizer.name == "optax"
+        if isinstance(optimizer, Descent) and (own or callable(optimizer.learning_rate)):
             engines.append(optimizer)
             continue
         if not rates:
@@ -159,8 +163,8 @@ def descents(rates: Sequence[float], optimizers: Sequence[str | Descent]) -> lis
 
 
 def _descended(
-    flow: Solution, run: Solution, engine: Descent, end: float, threshold: float, permute: bool,
-    points: int, looks: int,
+    flow: Solution, run: Solution, engine: Descent, name: str, end: float, threshold: float,
+    permute: bool, points: int, looks: int,
 ) -> Descended:  # fmt: skip
     """Measure a descent against the flow."""
     states = run.states
@@ -172,13 +176,14 @@ def _descended(
     pairs = [(run.network(x), flow.network(min(x, flow.t_end))) for x in t.tolist()]
     distance = np.array([apart(one, other, permute=permute) for one, other in pairs])
     relu = isinstance(flow.initial, TwoLayerReLU)
-    events = matched(run.events, flow.events)
+    events = matched(run.events, flow.events) if follows else Matched(np.zeros(0), float("nan"))
     look = rows if follows else np.arange(len(states.t))
     seen = look[np.unique(np.linspace(0, len(look) - 1, looks).astype(int))] if looks else look[:0]
     passed = np.flatnonzero(distance > threshold)
     return Descended(
         run=run,
         engine=engine,
+        name=name,
         t=t,
         loss=np.array([run.history.loss[states.step[row]] for row in rows]),
         flow_loss=np.array([flow.loss(min(x, flow.t_end)) for x in t.tolist()]),
@@ -194,7 +199,7 @@ def _descended(
         gap_drift=np.array([_drift(one, flow.initial) for one, _ in pairs]) if relu else 0.0 * t,
         sharpness_t=states.t[seen],
         sharpness=np.array([_sharpness(run, float(x)) for x in states.t[seen]]),
-        departure=float(t[passed[0]]) if len(passed) else float("inf"),
+        departure=float(t[passed[0]] if len(passed) else "inf" if follows else "nan"),
         event_difference=events.difference,
         events_matched=events.fraction,
         modified_t=np.zeros(0),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flowsim.files import replacing
+from flowsim.files import COMPARISON, replacing
 
 if TYPE_CHECKING:
     import xarray
@@ -48,9 +48,12 @@ def to_xarray(comparison: Comparison) -> xarray.Dataset:
     flow = comparison.flow
     return xr.Dataset(
         {
-            "optimizer": single([x.name for x in runs], "optimizer, or its coordinates"),
+            "optimizer": single(
+                [x.name for x in runs], "optimizer, or its coordinates, and options"
+            ),
             "learning_rate": single([x.learning_rate for x in runs], "learning rate"),
             "dtype": single([x.engine.dtype for x in runs], "precision of the steps"),
+            "t_end": single([x.run.t_end for x in runs], "time at which the descent has stopped"),
             "steps": single([x.run.steps for x in runs], "number of steps"),
             "status": single([x.run.status for x in runs], "why the descent has stopped"),
             "kind": single([x.run.final.kind for x in runs], "verdict on its end"),
@@ -59,7 +62,8 @@ def to_xarray(comparison: Comparison) -> xarray.Dataset:
                 [x.final_pattern_distance for x in runs], "part of the final codes that differ"
             ),
             "departure": single([x.departure for x in runs], "when it has left the flow"),
-            "edge": single([x.edge for x in runs], "when the sharpness first exceeds 2/eta"),
+            "stability": single([x.stability for x in runs], "sharpness at which it is unstable"),
+            "edge": single([x.edge for x in runs], "when the sharpness first exceeds stability"),
             "events_matched": single(
                 [x.events_matched for x in runs],
                 "part of the flow's pattern changes that it has too",
@@ -76,7 +80,7 @@ def to_xarray(comparison: Comparison) -> xarray.Dataset:
             "flow_history_loss": ("step", flow.history.loss, {"long_name": "loss of the flow"}),
         },
         attrs={
-            "title": "gradient flow beside discrete descent",
+            "title": COMPARISON,
             "source": "flowsim",
             "flow_kind": flow.final.kind,
             "flow_status": flow.status,

@@ -25,8 +25,9 @@ from flowsim.models.objective import Objective
 from flowsim.network import TwoLayerReLU
 
 #: Tolerance of its integration, relative to every parameter's size at the start, and evaluations
-#: after which it is given up: slides, which it has not, cost any number.
-RTOL, EVALUATIONS = 1e-9, 200_000
+#: after which it is given up, some 2 s: every crossing of a hyperplane costs many, and slides,
+#: which it has not, any number.
+RTOL, EVALUATIONS = 1e-9, 20_000
 
 
 class ModifiedFlow(NamedTuple):
@@ -73,8 +74,9 @@ def modified_flow(
             if late:
                 break
             solver.step()
-            dense = solver.dense_output()
-            states += [dense(x) for x in t[len(states) :] if x <= solver.t]
+            if t[len(states)] <= solver.t:
+                dense = solver.dense_output()
+                states += [dense(x) for x in t[len(states) :] if x <= solver.t]
     models = [_like(net, objective.model(layout.unflatten(y))) for y in states]
     given_up = "max_seconds" if late else "max_steps"
     return ModifiedFlow(t[: len(states)], models, "t1" if len(states) == len(t) else given_up)

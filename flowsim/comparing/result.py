@@ -23,6 +23,8 @@ class Descended:
     ----------
     run : Solution
     engine : Descent
+    name : str
+        The optimizer, or "log_norm", and what else is not usual ("gd float32", "momentum 0.5").
     t : (T,)
         Times of steps at which both are compared; none for Adam, whose time is not the flow's.
     loss, flow_loss : (T,)
@@ -42,11 +44,12 @@ class Descended:
     sharpness_t, sharpness : (S,)
         The largest eigenvalue of the Hessian of the loss.
     departure : float
-        When `distance` first passes the threshold; infinite if it does not.
+        When `distance` first passes the threshold; infinite if it does not, nan for those that
+        have no time of the flow (Adam, optax).
     event_difference : (M,)
         Times of pattern changes minus those in the flow, of those that both have.
     events_matched : float
-        Part of the flow's pattern changes that the descent has too.
+        Part of the flow's pattern changes that the descent has too; nan without times of the flow.
     modified_t, modified_distance, modified_loss : (U,)
         The descent's distance from the modified flow, and the loss of that.
     modified_status : str
@@ -55,6 +58,7 @@ class Descended:
 
     run: Solution
     engine: Descent
+    name: str
     t: np.ndarray
     loss: np.ndarray
     flow_loss: np.ndarray
@@ -75,15 +79,16 @@ class Descended:
     modified_status: str
 
     @property
-    def name(self) -> str:
-        """The optimizer, and its coordinates if they are not the weights."""
-        return "log_norm" if self.engine.coordinates == "log_norm" else self.engine.name
-
-    @property
     def learning_rate(self) -> float:
         """The constant learning rate; nan if there is a schedule, or optax's own."""
         rate = self.engine.learning_rate
         return float("nan") if rate is None or callable(rate) else float(rate)
+
+    @property
+    def label(self) -> str:
+        """Its name with the learning rate, if that is one number."""
+        rate = self.learning_rate
+        return self.name if np.isnan(rate) else f"{self.name} {rate:g}"
 
     @property
     def follows(self) -> bool:
@@ -92,16 +97,24 @@ class Descended:
 
     @property
     def stability(self) -> float:
-        """The sharpness beyond which gradient descent is unstable: 2 over the learning rate.
+        """The sharpness beyond which the descent is unstable: ``2 / eta`` for gradient descent.
 
-        ``2 (1 + mu) / eta`` with heavy-ball momentum mu (Cohen et al. 2021, arXiv:2103.00065).
+        ``2 (1 + mu) / eta`` with heavy-ball momentum mu, ``2 (1 + mu) / ((1 + 2 mu) eta)`` with
+        Nesterov's (Cohen et al. 2021, arXiv:2103.00065). nan for Adam, optax and
+        schedules, which have no such limit.
         """
-        factor = 1.0 + self.engine.momentum if self.engine.name == "momentum" else 1.0
-        return 2.0 * factor / self.learning_rate
+        mu = self.engine.momentum
+        factor = {"gd": 1.0, "momentum": 1.0 + mu, "nesterov": (1.0 + mu) / (1.0 + 2.0 * mu)}
+        return 2.0 * factor.get(self.engine.name, float("nan")) / self.learning_rate
 
     @property
     def edge(self) -> float:
-        """When the sharpness first exceeds `stability`, of the times at which it is known."""
+        """When the sharpness first exceeds `stability`, of the times at which it is known.
+
+        Infinite if it never does, nan if there is no such limit.
+        """
+        if np.isnan(self.stability):
+            return float("nan")
         beyond = np.flatnonzero(self.sharpness > self.stability)
         return float(self.sharpness_t[beyond[0]]) if len(beyond) else float("inf")
 
@@ -125,9 +138,17 @@ class Comparison:
     def order(self, name: str = "gd") -> float:
         """Return the fitted power of the learning rate in the largest distance from the flow.
 
-        Of the descents by the optimizer `name` that have not left the flow; nan if these have
-        fewer than two rates.
+        Of the descents of that name (`Descended.name`) that have not left the flow; nan if these
+        have fewer than two rates.
+
+        Raises
+        ------
+        ValueError
+            If no descent has that name.
         """
+        names = list(dict.fromkeys(x.name for x in self.descents))
+        if name not in names:
+            raise ValueError(f"Argument `name` must be one of {', '.join(names)}, but is {name!r}.")
         kept = [
             (x.learning_rate, float(np.nanmax(x.distance)))
             for x in self.descents
@@ -175,5 +196,5 @@ class Comparison:
         return comparison(self)
 
     def __repr__(self) -> str:
-        names = ", ".join(f"{x.name} {x.learning_rate:g}" for x in self.descents)
+        names = ", ".join(x.label for x in self.descents)
         return f"Comparison({self.flow!r} with {names})"

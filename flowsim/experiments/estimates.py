@@ -88,7 +88,8 @@ class ThresholdEstimate:
         n, k, total = n[order].astype(float), successes[order], trials[order]
         n, k, total = n[total > 0], k[total > 0], total[total > 0]
         if len(n) == 0:
-            return ThresholdEstimate(*(float("nan"),) * 3, np.full(DRAWS, np.nan))
+            nan = float("nan")
+            return ThresholdEstimate(nan, nan, nan, np.full(DRAWS, nan))
         best = half_crossing(n, decreasing(k / total, total.astype(float)))
         rng = np.random.default_rng(DRAW_SEED)
         p = rng.beta(k + 0.5, total - k + 0.5, (DRAWS, len(n)))

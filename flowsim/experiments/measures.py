@@ -119,7 +119,7 @@ def direction_count(network: TwoLayerReLU) -> int:
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     norms = np.linalg.norm(network.W, axis=1)
     sizes = np.abs(network.a) * norms
@@ -130,7 +130,7 @@ def direction_count(network: TwoLayerReLU) -> int:
     # Rounded first, so that thousands of neurons in one direction are few points.
     grid = np.unique(np.round(units[kept] / (0.1 * SAME_DIRECTION)), axis=0)
     points = grid * (0.1 * SAME_DIRECTION)
-    pairs = cKDTree(points).query_pairs(SAME_DIRECTION, output_type="ndarray")
+    pairs = KDTree(points).query_pairs(SAME_DIRECTION, output_type="ndarray")
     ones = np.ones(len(pairs), dtype=bool)
     graph = coo_array((ones, (pairs[:, 0], pairs[:, 1])), shape=(len(points), len(points)))
     return int(connected_components(graph, directed=False, return_labels=False))

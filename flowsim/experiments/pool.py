@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,8 @@ Shard = Sequence[Point]
 Done = Iterator[tuple[Shard, list[dict[str, Any]]]]
 #: A shard takes so many workers with it before it is given up.
 _DEATHS = 3
+#: Seconds in which a scheduler must answer.
+_PATIENCE = 10.0
 
 
 def work(
@@ -87,36 +91,64 @@ def _lost(error: Exception) -> dict[str, Any]:
 @contextmanager
 def _connected(workers: int | None, client: Client | str | None, most: int) -> Iterator[Client]:
     """Give a client of the cluster that was asked for; a local one ends with the block."""
-    import dask
+    from dask.config import set as set_config
     from distributed import Client, LocalCluster
 
     if isinstance(client, Client):
         yield client
         return
     if isinstance(client, str):
-        with Client(client) as connected:
+        with _reached(client) as connected:
             yield connected
         return
     count = min(available_cores() if workers is None else workers, max(most, 1))
-    quiet = {
+    settings = {
         "distributed.scheduler.allowed-failures": _DEATHS,
         # Runs take minutes without a sign of life: silence is no sign of trouble.
         "distributed.admin.tick.limit": "1h",
         "distributed.worker.memory.terminate": False,
     }
+    quiet: dict[str, Any] = {
+        "dashboard_address": None,
+        "worker_dashboard_address": None,
+        "silence_logs": logging.CRITICAL,
+    }
     with (
-        dask.config.set(quiet),
-        LocalCluster(
-            n_workers=count,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=None,
-            silence_logs=50,
-            worker_dashboard_address=None,
-        ) as cluster,  # fmt: skip
+        set_config(settings),
+        LocalCluster(n_workers=count, threads_per_worker=1, processes=True, **quiet) as cluster,
         Client(cluster) as connected,
     ):
         yield connected
+
+
+def _reached(address: str) -> Client:
+    """Return a client of the scheduler at an address.
+
+    Raises
+    ------
+    OSError
+        If none answers.
+    ValueError
+        If that is no address.
+    """
+    from distributed import Client
+    from distributed.comm import get_address_host_port
+
+    try:
+        place = get_address_host_port(address)
+    except ValueError as error:
+        raise ValueError(
+            f"Argument `client` must be the address of a scheduler, as tcp://host:8786, but is "
+            f"{address!r} ({error})."
+        ) from None
+    try:  # a client that fails to connect would wait for minutes when it is cleared away
+        socket.create_connection(place, timeout=_PATIENCE).close()
+    except OSError:
+        raise OSError(
+            f"Argument `client` must be the address of a running scheduler, but none answers at "
+            f"{address}."
+        ) from None
+    return Client(address)
 
 
 def shards_of(points: Sequence[Point], size: int) -> list[list[Point]]:

@@ -155,7 +155,8 @@ class Sweep:
             raise ValueError(f"Argument `path` must name the file of a sweep, but {path} is none.")
         rows = None
         if "trajectories" in loaded.children:
-            rows = loaded["trajectories"].to_dataset(inherit=False)
+            group: Any = loaded["trajectories"]
+            rows = group.to_dataset(inherit=False)
         return Sweep(dataset, rows)
 
     @property

@@ -140,7 +140,7 @@ def threshold(
         A large scale, as 10: the same data from mirrored networks of that scale as well, which
         interpolate by moving little.
     lazy_n : sequence of int, optional
-        Numbers of samples of these; by default those of at most m/4.
+        Numbers of samples of these; by default those of at most m/2.
     interpolation_rtol : float
         A run interpolates if its training loss is at most this part of ``(1/2n) sum y²``.
     path : path-like, optional
@@ -200,7 +200,7 @@ def _lazy(
         return None
     m = common.get("m", DEFAULT_NEURONS)
     least = min(m) if isinstance(m, Iterable) else m
-    few = [size for size in samples if 4 * size <= least] if lazy_n is None else list(lazy_n)
+    few = [size for size in samples if 2 * size <= least] if lazy_n is None else list(lazy_n)
     if not set(few) <= set(samples) or not few:
         raise ValueError(f"Argument `lazy_n` must be some of the numbers of samples, but is {few}.")
     file = None if path is None else Path(path).with_name(f"{Path(path).stem}-lazy.nc")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flowsim.network import TwoLayerReLU
 from flowsim.plot.alignment import alignment, alignment_figure
 from flowsim.plot.animate import animate
 from flowsim.plot.approach import approach
@@ -32,9 +33,9 @@ __all__ = [
 def possible(solution: Solution) -> tuple[str, ...]:
     """Return the names of the pictures that can be drawn of a solution."""
     names = ["timeline"]
-    if not isinstance(solution.states, States):
+    if not isinstance(solution.initial, TwoLayerReLU):
         return tuple(names)
-    if solution.data.d <= 2:
+    if isinstance(solution.states, States) and solution.data.d <= 2:
         names.append("directions")
     if drawable(solution):
         names.append("function")

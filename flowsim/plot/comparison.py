@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from flowsim.comparing.result import Comparison
+    from flowsim.comparing.result import Comparison, Descended
 
 _COLORS = (style.BLUE, style.VERMILION, style.GREEN, style.ORANGE, style.PURPLE, style.SKY)
 _LINES = ("-", (0, (5, 1.5)), (0, (2, 1.2)), (0, (6, 1.5, 1, 1.5)))
@@ -31,7 +31,8 @@ def comparison(found: Comparison) -> Figure:
     Top left: training losses over logarithmic time, the flow's in black. Top right: distances
     from the flow, and thin those of gradient descent from the modified flow. Bottom left: changes
     of activation patterns. Bottom right: for univariate data the final functions, else the
-    sharpness over 2/eta.
+    sharpness over the limit of stability. Descents that have no time of the flow (Adam, optax)
+    are among the final functions only.
 
     Parameters
     ----------
@@ -56,31 +57,44 @@ def comparison(found: Comparison) -> Figure:
     else:
         _sharpness(axes[1, 1], found, looks)
     figure.suptitle("Gradient flow beside discrete descent", x=0.01, ha="left", fontweight="bold")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5))
+    named = [ax.get_legend_handles_labels() for ax in (axes[1, 1], axes[0, 0])]
+    handles = {
+        label: handle for pair in named for handle, label in zip(*pair, strict=True)
+    }  # fmt: skip
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=min(len(handles), 5))
     return figure
 
 
 def _looks(found: Comparison) -> list[dict[str, Any]]:
     """Return colour and line of each descent: colours by optimizer, lines by learning rate."""
     names = list(dict.fromkeys(x.name for x in found.descents))
-    rates = sorted({x.learning_rate for x in found.descents}, reverse=True)
     several = len(names) > 1
+    rates = sorted({x.learning_rate for x in found.descents if _has_rate(x)}, reverse=True)
+    place = [rates.index(x.learning_rate) if _has_rate(x) else 0 for x in found.descents]
     return [
         {
-            "color": _COLORS[
-                (names.index(x.name) if several else rates.index(x.learning_rate)) % 6
-            ],
-            "linestyle": _LINES[rates.index(x.learning_rate) % 4 if several else 0],
-            "label": f"{x.name}, η = {x.learning_rate:g}",
+            "color": _COLORS[(names.index(x.name) if several else i) % 6],
+            "linestyle": _LINES[i % 4 if several else 0],
+            "label": f"{x.name}, η = {x.learning_rate:g}" if _has_rate(x) else x.name,
         }
-        for x in found.descents
+        for x, i in zip(found.descents, place, strict=True)
     ]
+
+
+def _has_rate(x: Descended) -> bool:
+    return not np.isnan(x.learning_rate)
+
+
+def _on_the_clock(
+    found: Comparison, looks: list[dict[str, Any]]
+) -> list[tuple[Descended, dict[str, Any]]]:
+    """Return the descents whose time is the flow's, with their looks."""
+    return [(x, look) for x, look in zip(found.descents, looks, strict=True) if x.follows]
 
 
 def _time(ax: Axes, found: Comparison) -> None:
     first = min((x.t[x.t > 0][0] for x in found.descents if np.any(x.t > 0)), default=1e-3)
-    end = max(found.flow.t_end, *(x.run.t_end for x in found.descents))
+    end = max([found.flow.t_end, *(x.run.t_end for x in found.descents if x.follows)])
     ax.set_xscale("log")
     ax.set_xlim(first, end)
     ax.set_xlabel("time t of the gradient flow, for descents Σ η (logarithmic)")
@@ -89,7 +103,7 @@ def _time(ax: Axes, found: Comparison) -> None:
 def _losses(ax: Axes, found: Comparison, looks: list[dict[str, Any]]) -> None:
     flow = found.flow
     bottom = _BOTTOM * max(float(flow.history.loss[0]), np.finfo(float).tiny)
-    for x, look in zip(found.descents, looks, strict=True):
+    for x, look in _on_the_clock(found, looks):
         history = x.run.history
         ax.plot(history.t, np.maximum(history.loss, bottom), linewidth=1.6, **look)
     ax.plot(
@@ -99,19 +113,22 @@ def _losses(ax: Axes, found: Comparison, looks: list[dict[str, Any]]) -> None:
     _time(ax, found)
     ax.set_yscale("log")
     ax.set_ylabel("training loss")
+    others = ", ".join(dict.fromkeys(x.name for x in found.descents if not x.follows))
+    if others:
+        text = f"no time of the flow, not drawn: {others}"
+        ax.set_title(text, loc="right", fontsize=8, color=style.GREY)
 
 
 def _distances(ax: Axes, found: Comparison, looks: list[dict[str, Any]]) -> None:
-    for x, look in zip(found.descents, looks, strict=True):
-        if x.follows:
-            ax.plot(x.t, x.distance, linewidth=1.6, **look)
+    for x, look in _on_the_clock(found, looks):
+        ax.plot(x.t, x.distance, linewidth=1.6, **look)
         if len(x.modified_t):
             thin = {**look, "label": None}
             ax.plot(x.modified_t, x.modified_distance, linewidth=0.7, **thin)
     ax.axhline(found.threshold, color=style.GREY, linewidth=0.8, linestyle=":")
     _time(ax, found)
     ax.set_yscale("log")
-    seen = np.concatenate([x.distance for x in found.descents] or [np.zeros(0)])
+    seen = np.concatenate([x.distance for x in found.descents])
     seen = seen[np.isfinite(seen) & (seen > 0.0)]
     if len(seen):
         ax.set_ylim(max(1e-2 * float(np.min(seen)), 1e-16), 2.0 * float(np.max(seen)))
@@ -121,7 +138,7 @@ def _distances(ax: Axes, found: Comparison, looks: list[dict[str, Any]]) -> None
 
 def _raster(ax: Axes, found: Comparison, looks: list[dict[str, Any]]) -> None:
     rows = [(found.flow, {"color": style.BLACK, "label": "gradient flow"})]
-    rows += [(x.run, look) for x, look in zip(found.descents, looks, strict=True)]
+    rows += [(x.run, look) for x, look in _on_the_clock(found, looks)]
     for i, (run, look) in enumerate(rows):
         t = run.events.where("pattern").t
         t = t[:: max(len(t) // _MARKS, 1)]
@@ -147,9 +164,11 @@ def _functions(ax: Axes, found: Comparison, looks: list[dict[str, Any]]) -> None
 
 
 def _sharpness(ax: Axes, found: Comparison, looks: list[dict[str, Any]]) -> None:
-    for x, look in zip(found.descents, looks, strict=True):
+    for x, look in _on_the_clock(found, looks):
+        if np.isnan(x.stability):  # of a schedule, whose limit moves
+            continue
         ax.plot(x.sharpness_t, np.maximum(x.sharpness, 0.0) / x.stability, linewidth=1.6, **look)
     ax.axhline(1.0, color=style.GREY, linewidth=0.8, linestyle=":")
     _time(ax, found)
     ax.set_yscale("log")
-    ax.set_ylabel("sharpness over 2/η")
+    ax.set_ylabel("sharpness over its limit, 2/η for gradient descent")

@@ -66,7 +66,7 @@ def function(solution: Solution, ax: Axes | None = None) -> Axes:
     ValueError
         If the data are not univariate, or the outputs leave float64's range.
     """
-    style.neuron_states(solution)
+    style.check_network(solution)
     data, final = solution.data, solution.final
     if not univariate(data):
         raise ValueError(

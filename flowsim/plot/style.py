@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from flowsim.network import TwoLayerReLU
 from flowsim.report import system_label, verdict
 from flowsim.solution import States
 
@@ -81,15 +82,31 @@ def neuron_states(solution: Solution) -> States:
     Raises
     ------
     TypeError
-        If it is a run of another model.
+        If it is a run of another model, or a discrete descent, which keeps no fates of neurons.
     """
     states = solution.states
+    check_network(solution)
     if not isinstance(states, States):
+        raise TypeError(
+            "Argument `solution` must be a run that follows the flow for this picture, but is a "
+            "discrete descent."
+        )
+    return states
+
+
+def check_network(solution: Solution) -> None:
+    """Check that a run is one of a TwoLayerReLU, by the flow or by descent.
+
+    Raises
+    ------
+    TypeError
+        If it is a run of another model.
+    """
+    if not isinstance(solution.initial, TwoLayerReLU):
         raise TypeError(
             "Argument `solution` must be a run of a TwoLayerReLU for this picture, but is one of "
             f"a {type(solution.initial).__name__}."
         )
-    return states
 
 
 def time_axis(ax: Axes, solution: Solution) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from flowsim._arguments import system
-from flowsim.alignment.flow import AlignmentFlow, until
+from flowsim.alignment.ahead import Ahead
 from flowsim.alignment.phase import end_rule
 from flowsim.assemble import solution_of_cells
 from flowsim.cells import Cells
@@ -54,8 +54,8 @@ def prepare_cells(
     cells = Cells.of(data, net.negative_slope, settings["loss"], net(data.X), known)
     state = State.of(net, cells)
     settings = {**settings, "states": settings["states"] or policy_for(state, settings)}
-    ends = until(net, data, loss=settings["loss"], record=False)
-    limits, rule = _limits(settings, cells), end_rule(ends, settings, cells)
+    ahead = Ahead(net, data, settings["loss"])
+    limits, rule = _limits(settings, cells), end_rule(ahead, settings, cells)
     watch = UserWatch(user, net) if user else None
     if stepper is None:
         # A user's functions have kinks where neurons change their cells: no step goes across them.
@@ -67,7 +67,7 @@ def prepare_cells(
         )
         flow, store = going.integrator, going.store
         ending = AlignmentWatch(rule, flow, state, ended=not np.isnan(going.record.alignment_time))
-        finish = _finish(net, data, settings, flow, store, ends)
+        finish = _finish(net, data, settings, flow, store, ahead)
         return piecewise_run(going, (limits, ending, report, watch), finish, saving)
     store = StateStore(settings["state_bytes"], settings["states"])
     flow = CellFlow(cells, state, settings["residual"] == "frozen")
@@ -76,7 +76,7 @@ def prepare_cells(
     return Run(
         lambda: run_cells(flow, problem, limits, rule, store, report, watch, log),
         lambda: stepper(settings["rtol"]),
-        _finish(net, data, settings, flow, store, ends),
+        _finish(net, data, settings, flow, store, ahead),
     )
 
 
@@ -91,6 +91,6 @@ def _limits(settings: dict[str, Any], cells: Cells) -> Limits:
 
 def _finish(
     net: TwoLayerReLU, data: Dataset, settings: dict[str, Any], flow: Flow, store: StateStore,
-    ends: AlignmentFlow,
+    ahead: Ahead,
 ) -> Callable[[Any], Any]:  # fmt: skip
-    return lambda record: solution_of_cells(net, data, settings, flow, record, store, ends)
+    return lambda record: solution_of_cells(net, data, settings, flow, record, store, ahead)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from flowsim._arguments import system
+from flowsim.alignment.ahead import Ahead
 from flowsim.alignment.end import EndRule
-from flowsim.alignment.flow import AlignmentFlow, until
 from flowsim.alignment.phase import end_rule
 from flowsim.assemble_descent import solution_of_descent
 from flowsim.cells import Cells
@@ -49,21 +49,28 @@ def prepare_descent(
     _check_finite(net, data, start)
     _check_batches(engine, start)
     machine = Machine(start, engine)
-    ends = None
+    if earlier is not None:
+        _check_goes_on(machine, earlier)
+    ahead = None
     if relu:
         assert data is not None
-        ends = until(net, data, loss=settings["loss"], record=False)
+        ahead = Ahead(net, data, settings["loss"])
     plan = _plan(net, data, settings, engine, start)
-    rule = _rule(net, data, settings, ends)
+    rule = _rule(net, data, settings, ahead)
     record = DescentRecord() if earlier is None else _record(earlier)
 
     def finish(record: DescentRecord) -> Solution:
-        return solution_of_descent(net, data, settings, engine, machine, record, ends)
+        return solution_of_descent(net, data, settings, engine, machine, record, ahead)
 
     save = None if saving is None else _Saver(saving, finish)
 
     def go() -> Driver:
-        found = descend(machine, plan, rule, record, report, save)
+        try:
+            found = descend(machine, plan, rule, record, report, save)
+        except KeyboardInterrupt:
+            if save is not None:
+                save.now(record)
+            raise
         return found
         yield
 
@@ -98,8 +105,28 @@ def _check_batches(engine: Descent, start: Start) -> None:
         )
 
 
+def _check_goes_on(machine: Machine, earlier: Solution) -> None:
+    """Check what settings do not tell of an optax optimizer: its memory, and its time."""
+    states = earlier.states
+    assert isinstance(states, DescentStates)
+    first = machine.packed(machine.first)
+    if first.memory.shape != states.memory[-1].shape:
+        raise ValueError(
+            "Argument `engine` must be that of the run, whose optimizer remembers "
+            f"{states.memory.shape[1]} numbers, but is one that remembers {first.memory.size}."
+        )
+    t = machine.time_after(int(states.iteration[-1]))
+    if t is not None and abs(t - states.t[-1]) > 1e-12 * t:
+        raise ValueError(
+            "Argument `engine` must be that of the run, whose time after "
+            f"{states.iteration[-1]} steps is {states.t[-1]:g}, but is one whose time is {t:g}."
+        )
+
+
 def _plan(net: Any, data: Any, settings: dict[str, Any], engine: Descent, start: Start) -> Plan:
-    steps = settings["max_steps"] if engine.steps is None else engine.steps
+    budget = settings["max_steps"]
+    steps = budget if engine.steps is None else min(engine.steps, budget)
+    asked = engine.steps is not None and engine.steps <= budget
     see, rests = (
         _of_network(net, data, settings, start)
         if isinstance(net, TwoLayerReLU)
@@ -107,7 +134,7 @@ def _plan(net: Any, data: Any, settings: dict[str, Any], engine: Descent, start:
     )
     units = net.m if start.objective is None else start.objective.n_units
     return Plan(
-        steps, engine.steps is not None, settings["t1"], settings["max_seconds"], see, rests,
+        steps, asked, settings["t1"], settings["max_seconds"], see, rests,
         settings["states"], settings["state_bytes"], units,
     )  # fmt: skip
 
@@ -149,17 +176,15 @@ def _of_model(
     return lambda params: seen_of_model(start, params), rests
 
 
-def _rule(
-    net: Any, data: Any, settings: dict[str, Any], ends: AlignmentFlow | None
-) -> EndRule | None:
+def _rule(net: Any, data: Any, settings: dict[str, Any], ahead: Ahead | None) -> EndRule | None:
     """Return what ends the alignment phase, in the user's time; None if nothing ever does."""
     if data is None or not np.any(data.y):
         return None
     if settings["residual"] == "frozen" and settings["alignment"] == "residual":
         return None
-    if ends is not None:
+    if ahead is not None:
         cells = Cells.of(data, net.negative_slope, settings["loss"], net(data.X))
-        rule = end_rule(ends, settings, cells)
+        rule = end_rule(ahead, settings, cells)
         return replace(rule, time=float(np.ldexp(rule.time, -cells.time_exponent)))
     if settings["alignment"] != "residual":
         raise ValueError(
@@ -208,5 +233,10 @@ class _Saver:
     def __call__(self, record: DescentRecord) -> None:
         if clock.monotonic() - self._saved < self.saving.seconds:
             return
-        self.finish(record).save(self.saving.path)
+        self.now(record)
+
+    def now(self, record: DescentRecord) -> None:
+        """Save the run as far as it has been recorded."""
+        if record.states:
+            self.finish(record).save(self.saving.path)
         self._saved = clock.monotonic()

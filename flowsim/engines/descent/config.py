@@ -28,9 +28,10 @@ class Descent:
         theta_{k+1} = theta_k - eta_k u_k,     u_k = grad L(theta_k) for gradient descent.
 
     Time is ``t_k = sum_{i<k} eta_i`` in the normalisation of the run's loss, so that gradient
-    descent is the explicit Euler method of the flow. With momentum mu a constant gradient moves
-    the weights by ``eta / (1 - mu)`` a step: that is what time counts then. Adam's time is the sum
-    of its learning rates, which is no time of the gradient flow.
+    descent is the explicit Euler method of the flow. With momentum mu time counts what a constant
+    gradient moves the weights by: ``eta (1 - mu^(k+1)) / (1 - mu)`` in step k, for Nesterov's
+    gradient ``eta (1 - mu^(k+2)) / (1 - mu)``. Adam's time is the sum of its learning rates, which
+    is no time of the gradient flow.
 
     Parameters
     ----------
@@ -40,10 +41,12 @@ class Descent:
     learning_rate : float or callable
         eta, or a schedule: a function of the step, written with JAX, such as optax's. For a
         transformation of optax it is what time counts, and its length of a first step along a
-        gradient of ones if it is left out.
+        gradient of ones if it is left out. That is not the rate where the transformation clips
+        gradients, and none where it warms up from 0: then give its rate, or its schedule.
     steps : int, optional
-        Number of steps to take; by default as many as it takes to come to rest or to `t1`, at
-        most `max_steps` of `simulate`.
+        Number of steps to take; by default as many as it takes to come to rest or to `t1`. A
+        smaller `max_steps` of `simulate` ends the run before. The step that reaches `t1` is the
+        last one, and may pass it.
     momentum : float
         mu of "momentum" and "nesterov", in [0, 1).
     b1, b2, eps : float
@@ -103,7 +106,12 @@ class Descent:
         set_field(self, "dtype", one_of("dtype", self.dtype, DTYPES))
         set_field(self, "coordinates", one_of("coordinates", self.coordinates, COORDINATES))
         set_field(self, "patterns", flag("patterns", self.patterns))
-        if self.coordinates == "log_norm" and (self.optimizer != "gd" or self.batch_size):
+        if self.coordinates == "log_norm" and self.batch_size is not None:
+            raise ValueError(
+                'Argument `batch_size` must be None with coordinates="log_norm", but is '
+                f"{self.batch_size}."
+            )
+        if self.coordinates == "log_norm" and self.optimizer != "gd":
             raise ValueError(
                 'Argument `coordinates` must be "weights" but for plain gradient descent, '
                 'but is "log_norm".'
@@ -173,7 +181,11 @@ def _check_optimizer(optimizer: Any, rate: Any) -> None:
         raise TypeError(
             f"Argument `learning_rate` must be given with the optimizer {optimizer!r}, but is None."
         )
-    if rate is not None and not callable(rate):
+    if callable(rate):
+        from flowsim.engines.descent.schedule import check_schedule
+
+        check_schedule(rate)
+    elif rate is not None:
         value = real("learning_rate", rate)
         if not 0.0 < value < float("inf"):
             raise ValueError(

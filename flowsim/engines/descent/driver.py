@@ -189,9 +189,11 @@ class _Descent:
     def _note(self, going: Going) -> None:
         """Add a row to the history, and store the state."""
         record = self.record
-        record.iteration.append(int(going.step))
-        record.time.append(float(going.time))
-        record.seen.append(self.plan.see(self.machine.params(going)))
+        step, time = int(going.step), float(going.time)
+        seen = self.plan.see(self.machine.params(going))  # before a row: Ctrl-C leaves none half
+        record.iteration.append(step)
+        record.time.append(time)
+        record.seen.append(seen)
         if np.isfinite(record.seen[-1].loss):
             self._keep(going)
 

@@ -123,10 +123,11 @@ def run(
     def advance(g: Going) -> Going:
         gradient = loss.gradient(g.params, batches.args(args, seed, g.step))
         params, memory = rule.update(g.params, g.memory, gradient, g.step, rate)
-        dt = rule.time_unit() * rule.rate(g.step, rate)
         if rule.schedule is None:
-            time, tail = (g.step + 1) * dt, g.tail
-        else:  # Neumaier's sum, of positive terms
+            time, tail = rule.time(g.step + 1, rate), g.tail
+        else:  # Neumaier's sum, of positive terms; a rate that is none makes it nan and ends this
+            eta = rule.rate(g.step, rate)
+            dt = rule.interval(g.step, jnp.where((eta >= 0) & (eta < jnp.inf), eta, jnp.nan))
             time = g.time + (g.tail + dt)
             tail = g.tail + dt - (time - g.time)
         params = loss.retract(params, g.params, args)

@@ -26,6 +26,7 @@ from flowsim.engines.descent.loop import (
 )
 from flowsim.engines.descent.problem import Start
 from flowsim.engines.descent.rules import Rule, rate_of
+from flowsim.engines.descent.schedule import check_rate, check_transformation
 from flowsim.events import Events
 
 #: A pytree of arrays.
@@ -62,6 +63,8 @@ class Machine:
         with x64():
             self._args = jax.tree.map(lambda x: _cast(x, dtype), start.args)
             params = jax.tree.map(lambda x: _cast(x, dtype), start.params)
+            if self.rule.transformation is not None:
+                check_transformation(self.rule.transformation, params)
             self.first: Going = begin(
                 start.loss, self.rule, params, self._args, patterns=engine.patterns
             )
@@ -70,14 +73,31 @@ class Machine:
         self._reader = ChangeReader(np.asarray(self.first.codes), slope)
         self._sizes: Any = None
 
+    def time_after(self, steps: int) -> float | None:
+        """Return the time after so many steps; None if that takes a schedule's rates."""
+        if self.rule.schedule is not None:
+            return None
+        with x64():
+            return float(self.rule.time(steps, self.rate))
+
     def go(self, going: Going, last: int, until: float, watch: Watch | None) -> Going:
-        """Take steps up to number `last`, or the time `until`; None watches for nothing."""
+        """Take steps up to number `last`, or the time `until`; None watches for nothing.
+
+        Raises
+        ------
+        ValueError
+            If the schedule gives a rate that is none.
+        """
         with x64():
             found = run(
                 self.start.loss, self.rule, self.batches, watch is not None, going, self._args,
                 _never() if watch is None else watch, self.rate, self.engine.seed, last, until,
             )  # fmt: skip
-            return jax.block_until_ready(found)
+            found = jax.block_until_ready(found)
+            if np.isnan(found.time):
+                step = int(found.step) - 1
+                check_rate(float(self.rule.rate(jnp.asarray(step), 0.0)), step)
+            return found
 
     def look(self, going: Going, watch: Watch | None) -> Going:
         """Note what has happened up to the present state, without a step."""

@@ -123,6 +123,11 @@ def start_of(net: Any, data: Dataset | None, settings: dict[str, Any]) -> Start:
     """
     frozen = settings["residual"] == "frozen"
     if not isinstance(net, TwoLayerReLU):
+        if settings["coordinates"] != "weights":
+            raise ValueError(
+                'Argument `coordinates` must be "weights" but for a TwoLayerReLU, but is '
+                f"{settings['coordinates']!r}."
+            )
         objective = Objective.of(net, data, loss=settings["loss"], residual=settings["residual"])
         loss = ModelLoss(objective.functional)
         return Start(loss, objective.parameters, objective.args, objective)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from flowsim.engines.descent.config import Descent
+from flowsim.engines.descent.schedule import own_rate
 
 #: A pytree of arrays.
 Tree = Any
@@ -71,9 +73,30 @@ class Rule:
         """Return the learning rate of a step, in float64."""
         return jnp.asarray(rate if self.schedule is None else self.schedule(step), jnp.float64)
 
-    def time_unit(self) -> float:
-        """Return what time counts a learning rate as: 1/(1 - mu) of it with momentum mu."""
-        return 1.0 / (1.0 - self.momentum)
+    def time(self, steps: Any, rate: Any) -> Any:
+        """Return the time after so many steps of a constant rate: the sum of their intervals."""
+        mu = self.momentum
+        if mu == 0.0:
+            return steps * rate
+        missing = mu**self._first * -jnp.expm1(steps * math.log(mu)) / (1.0 - mu)
+        return rate * ((steps - missing) / (1.0 - mu))
+
+    def interval(self, step: Any, rate: Any) -> Any:
+        """Return how far a step of some rate takes time.
+
+        As far as it would a parameter of constant gradient -1: with momentum mu
+        ``(1 - mu^(k+1)) / (1 - mu)`` of the rate in step k, with Nesterov's one power more. At
+        ``1 / (1 - mu)`` from the start, time would be ahead by ``mu / (1 - mu)^2`` rates.
+        """
+        mu = self.momentum
+        if mu == 0.0:
+            return rate
+        return rate * (-jnp.expm1((step + self._first) * math.log(mu)) / (1.0 - mu))
+
+    @property
+    def _first(self) -> int:
+        """The power of mu that is missing in the first step along a constant gradient."""
+        return 2 if self.name == "nesterov" else 1
 
     def _direction(self) -> Any:
         import optax
@@ -90,12 +113,10 @@ class Rule:
 def rate_of(engine: Descent, params: Tree) -> float:
     """Return the constant learning rate; that of a transformation is asked of itself.
 
-    It is the length of its first step along a gradient of ones; 0 if there is a schedule.
+    0 if there is a schedule. Of a transformation it is `schedule.own_rate`.
     """
     if callable(engine.learning_rate):
         return 0.0
     if engine.learning_rate is not None:
         return float(engine.learning_rate)
-    ones = jax.tree.map(jnp.ones_like, params)
-    change, _ = engine.optimizer.update(ones, engine.optimizer.init(params), params)
-    return float(-jnp.mean(jnp.concatenate([jnp.ravel(u) for u in jax.tree.leaves(change)])))
+    return own_rate(engine.optimizer, params)

@@ -29,8 +29,15 @@ class DescentTrajectory:
         self, data: Dataset | None, initial: Any, settings: dict[str, Any], states: DescentStates
     ) -> None:
         self.data, self.initial, self.states = data, initial, states
-        engine = states.engine or Descent.of(settings)
         self.start = start_of(initial, data, settings)
+        engine = states.engine
+        try:
+            engine = engine or Descent.of(settings)
+        except TypeError:  # stored states need no code of the optimizer
+            plain = {name: settings[name] for name in ("dtype", "coordinates")}
+            engine, self._knows_steps = Descent("gd", 1.0, **plain), False
+        else:
+            self._knows_steps = True
         self.machine = Machine(self.start, engine)
         self._row = -1
         self._going: Going | None = None
@@ -85,6 +92,12 @@ class DescentTrajectory:
         row = max(int(np.searchsorted(s.t, t * (1.0 + _SAME), side="right")) - 1, 0)
         if s.t[row] >= t * (1.0 - _SAME):
             return self.machine.unflat(s.parameters[row])
+        if not self._knows_steps:
+            raise TypeError(
+                f"Argument `t` must be the time of a stored state, of states.t, but is {t:g}, and "
+                'a file has no code of the optimizer or schedule; store every step, states="all", '
+                "or go on from the file with flowsim.resume(path, engine=...)."
+            )
         going = self._going
         if going is None or row != self._row or float(going.time) > t * (1.0 + _SAME):
             going = self.machine.unpacked(packed_of(s, row))

@@ -64,6 +64,8 @@ class Blocks:
         block = int(np.clip(NUMBERS // self.X.size, BLOCK, MEMBERS)) if looks else MEMBERS
         if members <= 2 * block or available_cores() == 1:
             return [kernel(*arguments(0, members))] if members else []
+        # No more blocks than cores where these are not large: each has to be handed to a thread.
+        block = max(block, min(MEMBERS, -(-members // available_cores())))
         starts = range(0, members, block)
         return list(pool().map(lambda u: kernel(*arguments(u, min(u + block, members))), starts))
 

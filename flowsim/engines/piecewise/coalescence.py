@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -31,10 +32,14 @@ class Members:
     gap: np.ndarray  # (m,) float64 and
     gap_exponent: np.ndarray  # (m,) int64: the neurons' own conserved a^2 - ||w||^2
 
-    @property
+    @cached_property
     def count(self) -> np.ndarray:
         """How many neurons each one of the smaller state stands for."""
         return np.bincount(self.leader)
+
+    @cached_property
+    def _by_leader(self) -> np.ndarray:
+        return np.argsort(self.leader, kind="stable")
 
     def spread(self, state: State) -> State:
         """Return the state of all neurons."""
@@ -54,10 +59,9 @@ class Members:
         which = np.repeat(np.arange(len(events)), times)
         # The i-th copy of an event is that of the i-th member.
         place = np.arange(len(which)) - np.repeat(np.cumsum(times) - times, times)
-        by_leader = np.argsort(self.leader, kind="stable")
         first = np.cumsum(self.count) - self.count
         copies = events.select(which)
-        neuron = by_leader[first[whose[which]] + place].astype(np.int32)
+        neuron = self._by_leader[first[whose[which]] + place].astype(np.int32)
         return replace(copies, neuron=np.where(copies.neuron >= 0, neuron, copies.neuron))
 
     def after(self, earlier: Members | None) -> Members:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.polynomial import legendre, polynomial
 
+from flowsim.engines.piecewise import fading
 from flowsim.engines.piecewise.expansion import (
     add_output,
     compiled,
@@ -207,10 +208,13 @@ def second_moments(  # pragma: no cover - compiled
 
 
 @compiled
-def follow(order, unit, groups, first, D, A, W):  # pragma: no cover - compiled
-    """Write the coefficients of all columns under given fields."""
+def follow(order, unit, groups, first, fades, D, A, W):  # pragma: no cover - compiled
+    """Write the coefficients of all columns under given fields; of those that fade, as if none."""
     for q in range(groups):
         for c in range(first[q], first[q + 1]):
+            if fades[q]:
+                A[c, 1:], W[c, 1:] = 0.0, 0.0
+                continue
             for i in range(order):
                 recurrence(i, unit, D[q], A[c], W[c])
 
@@ -256,7 +260,7 @@ def collocate(flow: Integrator, e: Expansion, h: float, modes: Modes) -> float:
     at_nodes = np.vander(method.nodes, s, increasing=True)
     inverse = np.linalg.inv(np.eye(s) + h * modes.rate[:, None, None] * method.integral)
     floor = 8.0 * np.finfo(float).eps * (np.abs(e.r[0]).max() + np.abs(cells.y).max())
-    e.unit, e.r[1:] = h, 0.0
+    e.unit, e.r[1:], e.fades = h, 0.0, fading.find(flow, e, h)
     before = np.inf
     for _ in range(ITERATIONS):
         _follow(flow, e)
@@ -288,7 +292,7 @@ def _follow(flow: Integrator, e: Expansion) -> None:
     """Let the columns follow the fields of the residual's polynomial."""
     for i in range(flow.order + 1):
         flow.expander.write_fields(i, e, flow.groups)
-    follow(flow.order, e.unit, len(e.active), e.first, e.D, e.A, e.W)
+    follow(flow.order, e.unit, len(e.active), e.first, e.fades, e.D, e.A, e.W)
 
 
 def _outputs(flow: Integrator, e: Expansion, x: float) -> np.ndarray:
@@ -323,7 +327,10 @@ def _error(flow: Integrator, e: Expansion, h: float, top: np.ndarray) -> float:
         np.sqrt(np.max(e.A[:columns, -i] ** 2 + np.sum(e.W[:columns, -i] ** 2, axis=1)))
         for i in (1, 2)
     )
-    turn = h * float(np.max(np.linalg.norm(np.sum(np.abs(e.D), axis=1), axis=1)))
+    if not fading.keep_fading(e):
+        return np.inf
+    D = np.sum(np.abs(e.D[~e.fades]), axis=1)
+    turn = h * float(np.max(np.linalg.norm(D, axis=1), initial=0.0))
     # |D| h <= 2, as in a Taylor step; the powers make errors of the order of the method.
     # Beside what rounding of the field turns neurons by, errors need not be smaller than that.
     truncated = last / min(allowed, TRUNCATED * flow.rtol)

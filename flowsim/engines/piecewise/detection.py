@@ -11,6 +11,7 @@ import numpy as np
 from flowsim.engines.piecewise.expansion import compiled, summing
 from flowsim.engines.piecewise.groupwise import (
     bound,
+    drop_away,
     list_near,
     mark_away,
     spread_of,
@@ -228,6 +229,7 @@ def _survey(  # pragma: no cover - compiled
         shape = max(stops, on_way.shape[0]), max(count, on_way.shape[1])
         on_way = np.empty((shape[0], shape[1], z0.shape[0]))
     stops_on_way(h, stops, first[q], A, W, normals, count, chosen, on_way)
+    count = drop_away(count, z0, radius, code, normals, stops, bounds, touch, chosen, on_way)
     return count, stops, on_way
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -42,6 +42,7 @@ class Expansion:
     spread: float  # weight sum_k |x_k|^2 sum_j |z_j|^2
     unit: float = 1.0  # coefficients are those of powers of time / unit
     step: float = np.inf  # the longest step within the tolerance; infinite where nothing moves
+    fades: np.ndarray = field(default_factory=lambda: np.zeros(0, np.bool_))  # see `fading`
 
     @property
     def order(self) -> int:
@@ -166,8 +167,9 @@ class Expander:
         r[1:] = 0.0
         first = self._first[: count + 1]
         return Expansion(
-            active, start, members, state.mass, r, base, D, A, W, AQ, first, ends, 0.0, 0.0
-        )
+            active, start, members, state.mass, r, base, D, A, W, AQ, first, ends, 0.0, 0.0,
+            fades=np.zeros(count, np.bool_),
+        )  # fmt: skip
 
     def _load(self, z: np.ndarray, e: Expansion) -> None:
         """Set the zeroth coefficients of all columns, and the moments of large groups."""

@@ -28,6 +28,8 @@ FAR = 2.0**20
 BLOCK = 256
 
 compiled = njit(cache=True, nogil=True, error_model="numpy")
+#: Calls with tuples of arrays count a reference to each of these, unless they are inlined.
+inlined = njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 #: Sums may be taken in any order, which lets the compiler use vector registers.
 summing = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz", "contract"})
 

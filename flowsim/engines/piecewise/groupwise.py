@@ -90,6 +90,38 @@ def stops_on_way(h, stops, c0, A, W, normals, count, chosen, out):  # pragma: no
 
 
 @compiled
+def drop_away(  # pragma: no cover - compiled
+    count, z0, radius, code, normals, stops, bounds, touch, chosen, on_way
+):
+    """Take off the list what no neuron of the group comes near to; return how many are left.
+
+    The neurons' directions are within `radius` of that of z0. A map that makes them grow moves
+    margins far, but where a neuron comes from it, all around it come.
+    """
+    size, kept = 0.0, 0
+    for b in range(z0.shape[0]):
+        size += z0[b] ** 2
+    size = np.sqrt(size)
+    near = 2.0 * (bounds[1] + touch)  # relative to sizes, which are 1/2 or more
+    for c in range(count):
+        g, dot = chosen[c], 0.0
+        for i in range(normals.shape[0]):
+            dot += normals[i, g] * z0[1 + i]
+        away = code[g] * dot / size - radius > near
+        for s in range(stops):
+            dot, square = 0.0, 0.0
+            for b in range(z0.shape[0]):
+                dot += on_way[s, c, b] * z0[b]
+                square += on_way[s, c, b] ** 2
+            away &= code[g] * dot / size - radius * np.sqrt(square) > near
+        if not away:
+            chosen[kept] = g
+            on_way[:stops, kept] = on_way[:stops, c]
+            kept += 1
+    return kept
+
+
+@compiled
 def mark_away(  # pragma: no cover - compiled
     count, tile, code, normals, listed, chosen, stops, on_way, bounds, touch
 ):

@@ -16,7 +16,7 @@ import numpy as np
 from flowsim.alignment.plan import plan_of
 from flowsim.cells import Cells
 from flowsim.engines.groups import Groups
-from flowsim.engines.piecewise import closed_form, detection, feedback, first_events, motion
+from flowsim.engines.piecewise import closed_form, detection, fading, feedback, first_events, motion
 from flowsim.engines.piecewise.coalescence import Members, coalesced
 from flowsim.engines.piecewise.expander import Expander, Expansion
 from flowsim.engines.piecewise.feedback import largest_turn
@@ -186,8 +186,10 @@ class Integrator:
             return step
         if self.long_steps.worth(self, e, limit):
             e = self.long_steps.expand(self, e, limit)
-        h = min(e.step, limit, self.outlook) if np.isfinite(e.step) else limit
-        step, ends, kinks = self._look_ahead(e, h)
+        step, ends, kinks = self._look_ahead(e, limit)
+        if fading.meet_something(e, step.x):
+            e = self.expand()
+            step, ends, kinks = self._look_ahead(e, limit)
         first_events.watch_dependent(self, step)
         cut = None
         for attempt in range(ATTEMPTS):
@@ -209,11 +211,12 @@ class Integrator:
         step.moved = self._moved(step, step.tau, step.walked)
         return step
 
-    def _look_ahead(self, e: Expansion, h: float) -> tuple[Step, np.ndarray, np.ndarray]:
-        """Return a step as long as its events let it be, at most `h`, their times and kinks.
+    def _look_ahead(self, e: Expansion, limit: float) -> tuple[Step, np.ndarray, np.ndarray]:
+        """Return a step as long as its events let it be, at most `limit`, their times and kinks.
 
         Times ascend; events later than the step's end may be missing.
         """
+        h = min(e.step, limit, self.outlook) if np.isfinite(e.step) else limit
         # Most steps end about where the last one did: they need not know what comes far behind.
         nearer = NEARER * self.outlook / OUTLOOK
         for within in [nearer, h] if nearer < h else [h]:
@@ -287,9 +290,9 @@ class Integrator:
         drifts = self.blocks.each_member(
             len(e.members), motion.ride,
             lambda u0, u1: (
-                x, e.active, e.start, e.members, walked.walks, u0, u1, state.z, state.exponent,
-                e.first, e.A, e.W, groups.projected, groups.projector, state.balance, state.gap,
-                state.gap_exponent, state.sign,
+                x, e.unit, e.active, e.start, e.members, walked.walks, u0, u1, state.z,
+                state.exponent, e.first, e.A, e.W, e.D, e.fades, groups.projected,
+                groups.projector, state.balance, state.gap, state.gap_exponent, state.sign,
             ),
         )  # fmt: skip
         drift, party = max(drifts, default=0.0), walked.party

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flowsim.engines.piecewise.expansion import compiled
+from flowsim.engines.piecewise.expansion import compiled, inlined
+from flowsim.engines.piecewise.fading import fade
 
 #: Neurons that are moved at once.
 TILE = 128
@@ -31,7 +32,7 @@ def tile_of(d, width):  # pragma: no cover - compiled
     )  # fmt: skip
 
 
-@compiled
+@inlined
 def settle(count, tile, z, exponent, balance, gap, gap_exponent, sign):  # pragma: no cover
     """Put the first `count` neurons of a tile onto a^2 - |w|^2 = const and into [1/2, 2).
 
@@ -66,7 +67,7 @@ def settle(count, tile, z, exponent, balance, gap, gap_exponent, sign):  # pragm
     return drift
 
 
-@compiled
+@inlined
 def _normalise(count, tile, exponent):  # pragma: no cover - compiled
     """Scale neurons of a tile to norms in [1/2, 2) by powers of two."""
     who, new, size = tile.who, tile.new, tile.lines[0]
@@ -105,8 +106,8 @@ def project(P, w):  # pragma: no cover - compiled
 
 @compiled
 def ride(  # pragma: no cover - compiled
-    x, active, start, members, walks, u0, u1, z, exponent, first, A, W, projected, projector,
-    balance, gap, gap_exponent, sign,
+    x, unit, active, start, members, walks, u0, u1, z, exponent, first, A, W, D, fades, projected,
+    projector, balance, gap, gap_exponent, sign,
 ):  # fmt: skip
     """Move members u0 to u1, but for those that walk, by `x` units, onto their slides.
 
@@ -121,6 +122,9 @@ def ride(  # pragma: no cover - compiled
             for b in range(d + 1):
                 evaluate(x, A[c0 + b], W[c0 + b], basis[b])
         u, end = max(u0, start[q]), min(u1, start[q + 1])
+        while fades[q] and u < end:
+            fade(x, unit, D[q], members[u], z, exponent, sign)
+            u += 1
         while u < end:
             count = 0
             while u < end and count < TILE:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flowsim.engines.piecewise.detection import norm, project_all, reach
-from flowsim.engines.piecewise.expansion import compiled
+from flowsim.engines.piecewise.expansion import inlined
 
 #: A list reaches so many times as far as the neuron may turn before its next event.
 FAR = 2.0
@@ -43,7 +43,7 @@ def empty(d: int, planes: int) -> Near:
     )  # fmt: skip
 
 
-@compiled
+@inlined
 def gather(radius, touch, normals, w, code, fresh, near, margin):  # pragma: no cover - compiled
     """List the hyperplanes whose margins are within `radius` |w|, fresh ones, and slides.
 
@@ -67,7 +67,7 @@ def gather(radius, touch, normals, w, code, fresh, near, margin):  # pragma: no 
             listed[c] = row[near.planes[c]]
 
 
-@compiled
+@inlined
 def keep_up(
     h, touch, normals, w, code, fresh, size, along, aside, near, margin
 ):  # pragma: no cover
@@ -82,14 +82,14 @@ def keep_up(
         gather(FAR * needed, touch, normals, w, code, fresh, near, margin)
 
 
-@compiled
+@inlined
 def update_margins(w, near):  # pragma: no cover - compiled
     """Write the margins of the listed hyperplanes."""
     count = near.count[0]
     project_all(near.normals[:, :count], w, near.margin[:count])
 
 
-@compiled
+@inlined
 def leave(plane, touch, code, fresh, near):  # pragma: no cover - compiled
     """Mark other hyperplanes that the neuron has left; return whether it is on `plane` alone."""
     alone = True
@@ -103,7 +103,7 @@ def leave(plane, touch, code, fresh, near):  # pragma: no cover - compiled
     return alone
 
 
-@compiled
+@inlined
 def _turned(w, near):  # pragma: no cover - compiled
     """Return how far w's direction is from where the list was made, up to rounding."""
     f, s = 1.0 / norm(w), 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flowsim.engines.piecewise.expansion import compiled, recurrence
+from flowsim.engines.piecewise.expansion import compiled, inlined, recurrence
 
 #: Part of the tolerance by which what is left out of the field may move a neuron in a step.
 NEGLIGIBLE = 1e-2
@@ -51,34 +51,36 @@ def onto_slides(rank, basis, w):  # pragma: no cover - compiled
                 w[i] -= s * basis[r, i]
 
 
-@compiled
-def expand(h, terms, unit, tolerance, x, z, rank, work):  # pragma: no cover - compiled
+@inlined
+def expand(  # pragma: no cover - compiled
+    h, terms, unit, tolerance, x, z, rank, basis, base, local, D, a, w
+):
     """Write the neuron's polynomials from x on; return for how long they hold, and their length.
 
     They hold no longer than `h`, and have no more coefficients than that takes (all, where it
     is infinite); the others are zero. D has so many `terms`. The cells that the
     neuron enters may be faster than those that the step's length comes from.
     """
-    order, d = work.a.shape[0] - 1, work.w.shape[1]
-    local, D = work.local[:terms], work.D[:terms]
-    shift(work.base[:terms], x, local)
+    order, d = a.shape[0] - 1, w.shape[1]
+    local, D = local[:terms], D[:terms]
+    shift(base[:terms], x, local)
     D[:] = local
     for o in range(terms if rank > 0 else 0):
-        onto_slides(rank, work.choice.basis, D[o])
-    work.a[0] = z[0]
+        onto_slides(rank, basis, D[o])
+    a[0] = z[0]
     for i in range(d):
-        work.w[0, i] = z[1 + i]
+        w[0, i] = z[1 + i]
     last, power, short = 0, h, False
     while last < order:
-        recurrence(last, unit, D, work.a, work.w)
+        recurrence(last, unit, D, a, w)
         last += 1
-        before, short = short, _size(last, work) * power <= tolerance
+        before, short = short, _size(last, a, w) * power <= tolerance
         power *= h
         if before and short and last >= terms:
             break
-    work.a[last + 1 :] = 0.0
-    work.w[last + 1 :] = 0.0
-    span = h if last < order else min(h, _span(order, tolerance, work))
+    a[last + 1 :] = 0.0
+    w[last + 1 :] = 0.0
+    span = h if last < order else min(h, _span(order, tolerance, a, w))
     rate = 0.0
     for i in range(d):
         rate += D[0, i] ** 2
@@ -86,20 +88,20 @@ def expand(h, terms, unit, tolerance, x, z, rank, work):  # pragma: no cover - c
     return span, last + 1
 
 
-@compiled
-def _size(o, work):  # pragma: no cover - compiled
-    s = work.a[o] ** 2
-    for i in range(work.w.shape[1]):
-        s += work.w[o, i] ** 2
+@inlined
+def _size(o, a, w):  # pragma: no cover - compiled
+    s = a[o] ** 2
+    for i in range(w.shape[1]):
+        s += w[o, i] ** 2
     return np.sqrt(s)
 
 
-@compiled
-def _span(order, tolerance, work):  # pragma: no cover - compiled
+@inlined
+def _span(order, tolerance, a, w):  # pragma: no cover - compiled
     """Return for how long the last two terms are within `tolerance`."""
     span = np.inf
     for o in range(order - 1, order + 1):
-        last = _size(o, work)
+        last = _size(o, a, w)
         if last > 0.0:
             span = min(span, (tolerance / last) ** (1.0 / o))
     return span

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flowsim.engines.piecewise.detection import own_polynomials
-from flowsim.engines.piecewise.expansion import compiled, summing
+from flowsim.engines.piecewise.expansion import compiled, inlined, summing
 from flowsim.engines.piecewise.roots import horner
 from flowsim.events import ALIVE
 
@@ -55,7 +55,7 @@ def sums(z: np.ndarray, mass: np.ndarray, code: np.ndarray, moments: int) -> Sum
     )  # fmt: skip
 
 
-@compiled
+@inlined
 def load_ridden(k, walkers, sums, start, first, A, W, ridden):  # pragma: no cover - compiled
     """Write the polynomials that walker k would have followed."""
     q = walkers.group[k]
@@ -65,39 +65,45 @@ def load_ridden(k, walkers, sums, start, first, A, W, ridden):  # pragma: no cov
     )  # fmt: skip
 
 
-@compiled
-def add_stretch(k, x, at, mass, a, w, sums, ridden):  # pragma: no cover - compiled
-    """Add the moments over [x, x + at], where a and w (order+1, d) are walker k's polynomials."""
-    moments, d = sums.moved.shape[1:]
+@inlined
+def add_stretch(  # pragma: no cover - compiled
+    x, at, mass, a, w, moved_by, first_mass, ridden_a, ridden_w, rode_by
+):
+    """Add a walker's moments over [x, x + at] to moved_by and rode_by (moments, d).
+
+    a and w (order+1, d) are its polynomials, from x on, and the ridden ones those of its first
+    cell.
+    """
+    moments, d = moved_by.shape
     for node in range(NODES.shape[0]):
         xi = at * NODES[node]
         s, f = x + xi, at * WEIGHTS[node]
         moved = f * mass * horner(a, xi) if mass > 0.0 else 0.0
-        rode = f * sums.mass[k] * horner(ridden.a, s)
+        rode = f * first_mass * horner(ridden_a, s)
         for i in range(d):
             u = moved * horner(w[:, i], xi) if mass > 0.0 else 0.0
-            v = rode * horner(ridden.w[:, i], s)
+            v = rode * horner(ridden_w[:, i], s)
             for q in range(moments):
-                sums.moved[k, q, i] += u
-                sums.rode[k, q, i] += v
+                moved_by[q, i] += u
+                rode_by[q, i] += v
                 u *= s
                 v *= s
 
 
-@compiled
-def change_side(k, g, old, new, sums, U):  # pragma: no cover - compiled
-    """Let what walker k has added so far stay where it was, as hyperplane g's code changes.
+@inlined
+def change_side(moved, g, old, new, U):  # pragma: no cover - compiled
+    """Let what a walker has added so far stay where it was, as hyperplane g's code changes.
 
     U (2, moments, d, G) receives the moments on the sides; `finish` puts all that a walker has
     added into its last cell.
     """
-    moments, d = sums.moved.shape[1:]
+    moments, d = moved.shape
     for q in range(moments):
         for i in range(d):
             if old != 0:
-                U[int(old > 0), q, i, g] += sums.moved[k, q, i]
+                U[int(old > 0), q, i, g] += moved[q, i]
             if new != 0:
-                U[int(new > 0), q, i, g] -= sums.moved[k, q, i]
+                U[int(new > 0), q, i, g] -= moved[q, i]
 
 
 @compiled
@@ -114,7 +120,10 @@ def finish(  # pragma: no cover - compiled
         if walkers.fate[k] != ALIVE and walkers.x[k] < end:
             load_ridden(k, walkers, sums, start, first, A, W, ridden)
             x = walkers.x[k]
-            add_stretch(k, x, end - x, 0.0, ridden.a, ridden.w, sums, ridden)
+            add_stretch(
+                x, end - x, 0.0, ridden.a, ridden.w, sums.moved[k], sums.mass[k], ridden.a,
+                ridden.w, sums.rode[k],
+            )  # fmt: skip
     for k in range(k0, k1):
         _leave_group(k, walkers.code[k], sums, U)
     done = np.zeros(k1 - k0, np.bool_)

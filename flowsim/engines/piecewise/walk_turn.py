@@ -145,7 +145,7 @@ def turn_walkers(plan, fields, walkers, work):  # pragma: no cover - compiled
     for k in range(fields.shape[0]):
         if walkers.fate[k] != ALIVE:
             continue
-        count = list_slides(walkers.code[k], work)
+        count = list_slides(walkers.code[k], work.slides)
         rank = span_slides(plan, count, work)
         for i in range(3):
             onto_slides(rank, work.choice.basis, fields[k, i])

@@ -193,7 +193,9 @@ class Party:
         planes = np.flatnonzero(before != after)
         if self.sums.moved.shape[1]:
             for g in planes:
-                walk_sums.change_side(k, g, before[g], after[g], self.sums, self._sides[k // CHUNK])
+                walk_sums.change_side(
+                    self.sums.moved[k], g, before[g], after[g], self._sides[k // CHUNK]
+                )
         patterns = np.column_stack(
             [np.full((len(planes), 2), (k, PATTERN)), planes, before[planes], after[planes]]
         )
@@ -246,7 +248,9 @@ class Party:
         left = np.flatnonzero(changes & (rows[:, 3] == 0))
         if len(left) == 0:
             return np.zeros(0)
+        # Few crossings are at the time of an exit: of millions no dictionary is made.
         crossed = np.flatnonzero(changes & (rows[:, 3] != 0))
+        crossed = crossed[np.isin(x[crossed], x[left])]
         at = dict.fromkeys(zip(rows[crossed, 0].tolist(), x[crossed].tolist(), strict=True))
         alone = [i for i in left if (int(rows[i, 0]), float(x[i])) not in at]
         return x[alone] * self.step.e.unit
