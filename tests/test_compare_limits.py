@@ -62,8 +62,8 @@ def test_modified_flows_end_with_their_seconds(monkeypatch):
     cut = modified_flow(START, DATA, 0.1, t, "half_mean", 1e-9)
     assert (cut.status, len(cut.t), len(cut.models)) == ("max_seconds", 1, 1)
 
-    def late(*arguments: Any) -> ModifiedFlow:
-        return modified_flow(*arguments[:-1], 1e-9 * arguments[-1])
+    def late(net: Any, data: Any, rate: float, t: Any, loss: str, seconds: float) -> ModifiedFlow:
+        return modified_flow(net, data, rate, t, loss, 1e-9 * seconds)
 
     monkeypatch.setattr(COMPARE, "modified_flow", late)
     found = compared([0.1], modified=True, max_seconds=100.0).descents[0]

@@ -153,10 +153,11 @@ def test_checkpoints_hold_the_latest_state(options: Any, tmp_path):
 
 
 def test_numbers_of_any_kind_are_kept_in_files(tmp_path):
-    engine = Descent(
-        "momentum", Fraction(1, 10), steps=np.int32(7), seed=True, momentum=Fraction(1, 2),
-        batch_size=np.uint8(2), patterns=np.bool_(True),
-    )  # fmt: skip
+    given: dict[str, Any] = {
+        "learning_rate": Fraction(1, 10), "steps": np.int32(7), "seed": True,
+        "momentum": Fraction(1, 2), "batch_size": np.uint8(2), "patterns": np.bool_(True),
+    }  # fmt: skip
+    engine = Descent("momentum", **given)
     plain = Descent("momentum", 0.1, steps=7, seed=1, momentum=0.5, batch_size=2)
     assert engine == plain
     for name in ("learning_rate", "steps", "seed", "momentum", "batch_size", "patterns"):
