@@ -29,6 +29,7 @@ from flowsim.experiments import StudyProgress, Sweep
 ROOT = Path(__file__).resolve().parent.parent
 HERE = ROOT / "benchmarks"
 DIMENSIONS = (2, 3, 5, 8, 12)
+LAZY = (5, 10, 20, 40)
 
 
 def look(progress: StudyProgress) -> None:
@@ -42,7 +43,7 @@ def look(progress: StudyProgress) -> None:
 
 def study() -> dict[str, Any]:
     """Make the large study, and its picture."""
-    found = fs.threshold(lazy=10.0, path=HERE / "threshold.nc", progress=look)
+    found = fs.threshold(lazy=10.0, lazy_n=LAZY, path=HERE / "threshold.nc", progress=look)
     assert found.lazy is not None
     figure = found.plot()
     figure.savefig(ROOT / "docs" / "threshold.png", dpi=80)

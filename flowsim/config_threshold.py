@@ -53,7 +53,7 @@ class ThresholdConfig:
     noise: Reals = ()
     """Standard deviations of the labels' noise (default: 0.5 1; quick: 0.5)."""
     seeds: OptionalInt = None
-    """Number of seeds, 0, 1, ... (default: 10; quick: 5)."""
+    """Number of seeds, 0, 1, ... (default: 10; quick: 5). The network's seeds are 2^31 larger."""
     m: Wholes = ()
     """Numbers of neurons (default: 200)."""
     scale: Reals = ()
@@ -73,6 +73,8 @@ class ThresholdConfig:
     momentum:..., nesterov:..., adam:..., log_norm:... (default: piecewise)."""
     lazy: OptionalFloat = None
     """A large scale, as 10, from which the same data are fitted as well."""
+    interpolation_rtol: OptionalFloat = None
+    """Part of the labels' loss below which a training loss is interpolation (default: 1e-6)."""
     t1: OptionalFloat = None
     """Time to stop at (default: when the flow is stationary)."""
     rtol: OptionalFloat = None
@@ -90,7 +92,8 @@ class ThresholdConfig:
     shard: OptionalInt = None
     """Number of runs that are made and written together (default: 1 up to 1000 runs)."""
     output: OptionalPath = None
-    """Folder of the results (default: one below runs, named after the study)."""
+    """Folder of the results, and of the runs made so far: give that of a study to extend it
+    (default: one below runs, named after all options of the study)."""
     name: Suppress[str] = ""
 
     @property
@@ -106,7 +109,7 @@ class ThresholdConfig:
         given = {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in vars(self).items()
-            if key not in own and value not in (None, (), False)
+            if key not in own and not (value is None or value is False or value == ())
         }
         for key in ("d", "m", "scale", "log10_scale", "init", "inputs", "activation",
                     "negative_slope", "engine"):  # fmt: skip

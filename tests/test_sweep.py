@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,6 +69,7 @@ def test_a_record_is_what_simulate_says(small: Sweep) -> None:
     assert row.extremal_count.item() == len(sol.alignment.norm)
     assert row.excess_loss.item() == fs.experiments.excess_loss(sol.final.network, data)
     assert row.test_loss.item() == row.excess_loss.item() + 0.125
+    assert small.point(n=8, seed=1, m=10) == small.point(n=8, seed=1)
     again = small.simulate(n=8, seed=1)
     assert again.final.loss == sol.final.loss
 
@@ -241,6 +245,30 @@ def test_smooth_activations_run_on_general_engines() -> None:
     assert np.isfinite(found.dataset.plus_error.item())
 
 
+def test_a_loaded_study_makes_the_same_runs_or_none(tmp_path: Path) -> None:
+    short: dict[str, Any] = {"n": 6, "d": 2, "m": 5, "seed": 0, "workers": 0}
+    sweep(**short, t1=3.0, rtol=1e-9).save(tmp_path / "a.nc")
+    sol = Sweep.load(tmp_path / "a.nc").simulate()
+    assert (sol.t_end, sol.settings["rtol"]) == (3.0, 1e-9)
+    sweep(**short, t1=3.0, data=bad_data).save(tmp_path / "b.nc")
+    with pytest.raises(ValueError, match="must have its own functions and engines"):
+        Sweep.load(tmp_path / "b.nc").simulate()
+
+
+def test_a_script_without_a_guard_is_told_so(tmp_path: Path) -> None:
+    script = tmp_path / "unguarded.py"
+    script.write_text("import flowsim as fs\nfs.sweep(n=3, d=2, m=3, seed=0)\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 1
+    assert (
+        done.stderr.rstrip()
+        .splitlines()[-1]
+        .startswith("RuntimeError: Workers must be started by a script below")
+    )
+
+
 def without_noise(data: fs.Dataset) -> fs.Dataset:
     X = np.eye(data.d)
     assert data.teacher is not None
@@ -273,6 +301,8 @@ def test_a_test_set_of_ones_own() -> None:
         ({"engine": "gd"}, ValueError, "`engine` must give a learning rate"),
         ({"engine": {"a": 1}}, TypeError, "`engine` must map names to engines"),
         ({"engine": [1]}, TypeError, "`engine` must be a word"),
+        ({"inputs": "symmetric"}, ValueError, "`n` must be even for symmetric inputs"),
+        ({"init": "mirrored", "m": 3}, ValueError, "`m` must be even for mirrored pairs"),
         ({"negative_slope": 1.0}, ValueError, "negative_slope"),
         ({"seed": 2**31}, ValueError, "`seed` must be below 2^31"),
         ({"seed": -1}, ValueError, "`seed` must be at least 0"),
@@ -296,7 +326,7 @@ def test_nonsense_is_refused_before_anything_is_run(
 
 
 def test_schedulers_must_answer() -> None:
-    small = {"n": 3, "d": 2, "m": 3, "seed": 0}
+    small: dict[str, Any] = {"n": 3, "d": 2, "m": 3, "seed": 0}
     with pytest.raises(OSError, match="`client` must be the address of a running scheduler"):
         sweep(**small, client="tcp://127.0.0.1:1")
     with pytest.raises(ValueError, match="`client` must be the address of a scheduler"):
@@ -307,3 +337,8 @@ def test_runs_are_found_by_the_values_of_their_axes(small: Sweep) -> None:
     assert small.point(n=3, seed=0) == Point(n=3, d=2, m=10, seed=0)
     with pytest.raises(KeyError, match="`seed` must be given"):
         small.point(n=3)
+    with pytest.raises(KeyError, match="`n` must be of the study"):
+        small.point(n=4, seed=0)
+    rows = small.trajectory(n=8, seed=1)
+    assert rows.loss.values[-1] == small.dataset.train_loss.sel(n=8, seed=1).item()
+    assert rows.t.values[0] == 0.0

@@ -79,6 +79,10 @@ def test_thresholds_grow_with_a_power_of_the_dimension() -> None:
     law = PowerLaw.of(d, estimates)
     assert law.exponent == pytest.approx(1.5, abs=0.2)
     assert law.low < law.exponent < law.high
+    outside = ThresholdEstimate.of(n, np.zeros(7, int), np.full(7, 50))
+    assert np.isnan(PowerLaw.of(d, [*estimates[:2], outside]).exponent)
+    few = [ThresholdEstimate.of(n[1:3], np.array([1, 0]), np.array([1, 1]))] * 3
+    assert (PowerLaw.of(d, few).low, PowerLaw.of(d, few).high) == (-np.inf, np.inf)
     assert np.isnan(PowerLaw.of(d[:1], estimates[:1]).exponent)
 
 
@@ -94,11 +98,16 @@ def records(**fields: np.ndarray) -> xr.Dataset:
 
 
 def test_runs_without_an_end_decide_nothing() -> None:
+    rate = np.zeros((3, 4))
     loss = np.array([[1e-9, 1e-9, 1e-9, 1e-9], [1e-9, 1.0, np.nan, 1.0], [1.0, 1.0, 1.0, 1.0]])
     status = np.full((3, 4), "stationary", dtype=object)
     status[1, 2:] = ["error", "max_steps"]
     status[0, 0] = "max_steps"  # but it interpolates
-    runs = records(train_loss=loss, label_loss=np.ones((3, 4)), status=status)
+    status[2, 3] = "t1"  # settled
+    runs = records(
+        train_loss=loss, label_loss=np.ones((3, 4)), status=status, gradient_norm=rate,
+        t_end=np.full((3, 4), 100.0),
+    )  # fmt: skip
     fits = interpolates(runs)
     assert fits.values[0].tolist() == [1.0] * 4
     assert fits.values[1, :2].tolist() == [1.0, 0.0]
@@ -108,6 +117,32 @@ def test_runs_without_an_end_decide_nothing() -> None:
     assert found.decided.values.tolist() == [4, 2, 4]
     assert found.n_star.item() == pytest.approx(20.0)
     assert found.train_loss.values[2] == 1.0
+    runs.gradient_norm[2, 3] = 0.05  # t |grad|^2 = 0.25 L: it still falls
+    assert analyse(runs).decided.values.tolist() == [4, 2, 3]
+
+
+def test_runs_that_decide_nothing_are_told_of() -> None:
+    found = threshold(n=[6, 40], d=2, m=6, noise=0.5, seed=range(2), max_steps=5, workers=0)
+    text = found.table()
+    assert "no run has been decided" in text
+    assert "4 of 4 runs have decided nothing, and do not count as runs (max_steps 4)" in text
+    found.plot()
+
+
+def test_thresholds_outside_of_the_grid_are_said_to_be(tmp_path: Path) -> None:
+    found = threshold(n=[150, 200], d=[2, 3], m=10, noise=1.0, seed=range(2), workers=0)
+    text = found.table()
+    assert "Half of the runs interpolate below n = 150, the smallest (95 %: below 150 to" in text
+    assert "Fit: none, since some n* lies outside the numbers of samples." in text
+    assert found.dataset is found.sweep.dataset
+    assert found.simulate(n=150, d=2, seed=0).data.n == 150
+
+
+def test_default_numbers_of_samples_suit_symmetric_inputs() -> None:
+    from flowsim.experiments.threshold import _samples
+
+    assert all(n % 2 == 0 for n in _samples(False, "symmetric"))
+    assert _samples(True, None)[0] == 5
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +213,8 @@ def test_the_table_and_the_picture_have_every_group(small: Threshold) -> None:
         ({"n": 5}, TypeError, "`n` must be a sequence"),
         ({"seed": 5}, TypeError, "`seed` must be a sequence"),
         ({"interpolation_rtol": 2.0}, ValueError, "`interpolation_rtol` must be in"),
+        ({"speed": 5.0}, TypeError, "threshold() got an argument that it does not have, 'speed'"),
+        ({"lazy": 5.0, "m": 4}, ValueError, "`lazy` must be given with a number of samples"),
         ({"lazy": 5.0, "lazy_n": [7]}, ValueError, "`lazy_n` must be some of"),
         ({"noise": -1.0}, ValueError, "`noise` must be finite"),
         ({"lazy": -1.0, "n": [2]}, ValueError, "`scale` must be positive"),
@@ -244,6 +281,7 @@ def test_a_studys_folder_is_named_after_what_it_is(tmp_path: Path) -> None:
     study = read_study(path)
     assert (study.n, study.scale) == ((3,), (0.1, 1e-6))
     assert ThresholdConfig(m=(5,), d=(2, 3)).arguments() == {"m": 5, "d": [2, 3]}
+    assert ThresholdConfig(workers=0, t1=3.0).arguments() == {"workers": 0, "t1": 3.0}
 
 
 def test_public_names_are_there() -> None:

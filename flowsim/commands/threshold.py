@@ -66,11 +66,16 @@ def _draw(found: Any, path: Path) -> None:
         found.plot().savefig(temporary, format="png")
 
 
+#: Seconds between two lines where there is no terminal.
+SECONDS = 60.0
+
+
 class StudyBar:
-    """Show how far a study is, on a terminal only; call it with each `StudyProgress`."""
+    """Show how far a study is, on a terminal or as a line a minute; call it with its progress."""
 
     def __init__(self) -> None:
         self._line: Any = None
+        self._told = 0.0
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
@@ -80,14 +85,19 @@ class StudyBar:
             self._line = tqdm(
                 total=1.0, bar_format=form, file=sys.stderr, leave=False, dynamic_ncols=True
             )
+            self._line.set_description_str("starting (the first run of all compiles, for a minute)")
         return self
 
     def __call__(self, progress: StudyProgress) -> None:
-        if self._line is None:
-            return
         failed = f", {progress.failed} failed" if progress.failed else ""
-        self._line.set_description_str(f"{progress.done} of {progress.total} runs{failed}", False)
+        text = f"{progress.done} of {progress.total} runs{failed}"
+        if self._line is None:
+            if progress.seconds >= self._told + SECONDS:
+                self._told = progress.seconds
+                print(f"{text}, {progress.left:.0f} s left", file=sys.stderr, flush=True)
+            return
         if progress.part > 0.0:
+            self._line.set_description_str(text, False)
             self._line.set_postfix_str(f"{progress.left:.0f} s left", False)
         self._line.n = min(progress.part, 1.0)
         self._line.refresh()

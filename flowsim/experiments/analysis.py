@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
 #: A run interpolates if its training loss is below this part of (1/2n) sum y^2.
 INTERPOLATION_RTOL = 1e-6
-#: Runs with another status have not been decided, unless they interpolate.
-_DECIDED = ("stationary", "t1", "steps", "event")
+#: Runs that have ended at a time or a number of steps are decided if their losses have settled:
+#: ``-d ln L / d ln t = t |theta'|^2 / L`` is at most this.
+SETTLED = 0.1
+_TIMED = ("t1", "steps", "event")
 #: Fields of which the analysis has medians over the seeds, with quartiles.
 CURVES = (
     "train_loss", "ols_loss", "excess_loss", "ols_excess", "linear_excess", "ntk_excess",
@@ -23,7 +25,11 @@ CURVES = (
 
 
 def interpolates(runs: xarray.Dataset, rtol: float = INTERPOLATION_RTOL) -> xarray.DataArray:
-    """Return 1 where a run interpolates, 0 where it does not, nan where it came to no end.
+    """Return 1 where a run interpolates, 0 where it does not, nan where that is open.
+
+    It does not if it has come to rest with a larger loss, or has ended at t1 or its number of steps
+    with a loss that has settled, ``t |theta'|^2 <= 0.1 L``. Otherwise it is open: budgets have
+    ended the run, or the loss still falls.
 
     Parameters
     ----------
@@ -33,7 +39,9 @@ def interpolates(runs: xarray.Dataset, rtol: float = INTERPOLATION_RTOL) -> xarr
         It does if its training loss is at most this part of ``(1/2n) sum y^2``.
     """
     fits = (runs.train_loss <= rtol * runs.label_loss) | (runs.kind == "interpolation")
-    return fits.astype(float).where(fits | runs.status.isin(_DECIDED))
+    settled = runs.t_end * runs.gradient_norm**2 <= SETTLED * runs.train_loss
+    ended = (runs.status == "stationary") | (runs.status.isin(_TIMED) & settled)
+    return fits.astype(float).where(fits | ended)
 
 
 def analyse(runs: xarray.Dataset, rtol: float = INTERPOLATION_RTOL) -> xarray.Dataset:

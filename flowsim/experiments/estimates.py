@@ -106,9 +106,11 @@ class PowerLaw:
     Attributes
     ----------
     factor, exponent : float
-        nan with fewer than two dimensions d whose threshold is finite.
+        nan with fewer than two dimensions, or where some threshold lies outside the numbers of
+        samples.
     low, high : float
-        95 % interval of the exponent, from the thresholds' posterior draws.
+        95 % interval of the exponent, from the thresholds' posterior draws; all numbers where too
+        many of these lie outside.
     """
 
     factor: float
@@ -120,15 +122,15 @@ class PowerLaw:
     def of(d: np.ndarray, estimates: list[ThresholdEstimate]) -> PowerLaw:
         """Fit the thresholds of several dimensions."""
         n_star = np.array([e.n_star for e in estimates])
-        used = np.isfinite(n_star) & (n_star > 0.0)
-        if np.sum(used) < 2:
-            return PowerLaw(*(float("nan"),) * 4)
-        x = np.log(d[used].astype(float))
-        exponent, constant = np.polyfit(x, np.log(n_star[used]), 1)
-        draws = np.array([e.draws for e, u in zip(estimates, used, strict=True) if u])
-        draws = draws[:, np.all(np.isfinite(draws) & (draws > 0.0), axis=0)]
-        low = high = float("nan")
-        if draws.shape[1]:
-            slopes = np.polyfit(x, np.log(draws), 1)[0]
+        nan = float("nan")
+        if len(n_star) < 2 or not np.all(np.isfinite(n_star) & (n_star > 0.0)):
+            return PowerLaw(nan, nan, nan, nan)
+        x = np.log(d.astype(float))
+        exponent, constant = np.polyfit(x, np.log(n_star), 1)
+        draws = np.array([e.draws for e in estimates])
+        inside = np.all(np.isfinite(draws) & (draws > 0.0), axis=0)
+        low, high = -float("inf"), float("inf")
+        if np.mean(~inside) <= OUTSIDE / 2.0:
+            slopes = np.polyfit(x, np.log(draws[:, inside]), 1)[0]
             low, high = np.quantile(slopes, [OUTSIDE / 2.0, 1.0 - OUTSIDE / 2.0])
         return PowerLaw(float(np.exp(constant)), float(exponent), float(low), float(high))

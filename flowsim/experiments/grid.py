@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flowsim._arguments import one_of, real, whole
@@ -137,10 +137,11 @@ def _check_values(name: str, values: tuple[Any, ...]) -> None:
 
 
 def _check_together(grid: Grid) -> None:
-    """Draw the smallest network of every kind, so that nonsense is found before all runs."""
-    from dataclasses import replace
-
-    for point in {replace(p, n=1, m=2, seed=0) for p in grid.points()}:
+    """Draw a network of every kind, so that nonsense is found before all runs."""
+    odd = [n for n in grid.axes["n"] if n % 2]
+    if "symmetric" in grid.axes["inputs"] and odd:
+        raise ValueError(f"Argument `n` must be even for symmetric inputs, but has {odd[0]}.")
+    for point in {replace(p, n=1, d=1, noise=0.0, seed=0) for p in grid.points()}:
         point.network()
         if point.activation != "relu" and point.engine.startswith(("piecewise", "log_norm")):
             raise ValueError(

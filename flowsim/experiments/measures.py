@@ -33,7 +33,8 @@ def excess_loss(network: Any, data: Dataset) -> float:
     """Return ``(1/2) E[(h(x) - β*.x)^2]`` of a network, or of a function of inputs (k, d).
 
     In closed form for networks and Gaussian, symmetric or spherical inputs, otherwise over a
-    fixed sample of 65 536 inputs, 32 768 for a `KernelInterpolator` (to about 1 %). nan where the data have no teacher or no known distribution.
+    fixed sample: of 65 536 inputs, or of 32 768 for a `KernelInterpolator` (to about 1 %). nan
+    where the data have no teacher, or no distribution of `flowsim.inputs`.
     """
     if data.teacher is None or data.inputs is None:
         return float("nan")

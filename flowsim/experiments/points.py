@@ -132,6 +132,12 @@ class Recipe:
         text = json.dumps(what, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
+    @property
+    def own_code(self) -> str:
+        """Names of the functions and engines that are the study's own."""
+        names = [_name_of(self.data), _name_of(self.test), *self.engines]
+        return ", ".join(name for name in names if name)
+
     def dataset(self, point: Point) -> Dataset:
         """Draw the training data of a run."""
         make = datasets.linear_teacher if self.data is None else self.data

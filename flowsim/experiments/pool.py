@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from flowsim.experiments.points import Point, Recipe
 from flowsim.experiments.records import run_points
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, LocalCluster
 
 Shard = Sequence[Point]
 Done = Iterator[tuple[Shard, list[dict[str, Any]]]]
@@ -21,6 +22,11 @@ Done = Iterator[tuple[Shard, list[dict[str, Any]]]]
 _DEATHS = 3
 #: Seconds in which a scheduler must answer.
 _PATIENCE = 10.0
+#: Worker processes import the script that starts them.
+_GUARD = (
+    'Workers must be started by a script below `if __name__ == "__main__":`, or none by workers=0, '
+    "but they did not start."
+)
 
 
 def work(
@@ -53,11 +59,13 @@ def _distributed(
     """
     suspects: list[Shard] = []
     with _connected(workers, client, len(shards)) as connected:
-        for shard, future in _completed(connected, shards, recipe):
-            if future.status == "finished":
-                yield shard, future.result()
-            else:
-                suspects += [[point] for point in shard]
+        # The shortest one first, alone: after it compiled code is on the disk for all.
+        for part in (shards[-1:], shards[:-1]):
+            for shard, future in _completed(connected, part, recipe):
+                if future.status == "finished":
+                    yield shard, future.result()
+                else:
+                    suspects += [[point] for point in shard]
         for shard in suspects:
             for _, future in _completed(connected, [shard], recipe):
                 failed = future.status != "finished"
@@ -92,7 +100,7 @@ def _lost(error: Exception) -> dict[str, Any]:
 def _connected(workers: int | None, client: Client | str | None, most: int) -> Iterator[Client]:
     """Give a client of the cluster that was asked for; a local one ends with the block."""
     from dask.config import set as set_config
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
     if isinstance(client, Client):
         yield client
@@ -108,17 +116,33 @@ def _connected(workers: int | None, client: Client | str | None, most: int) -> I
         "distributed.admin.tick.limit": "1h",
         "distributed.worker.memory.terminate": False,
     }
-    quiet: dict[str, Any] = {
-        "dashboard_address": None,
-        "worker_dashboard_address": None,
-        "silence_logs": logging.CRITICAL,
-    }
-    with (
-        set_config(settings),
-        LocalCluster(n_workers=count, threads_per_worker=1, processes=True, **quiet) as cluster,
-        Client(cluster) as connected,
-    ):
+    with set_config(settings), _local(count) as cluster, Client(cluster) as connected:
         yield connected
+
+
+def _local(workers: int) -> LocalCluster:
+    """Start worker processes.
+
+    Raises
+    ------
+    RuntimeError
+        If they do not start.
+    """
+    from distributed import LocalCluster
+
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise RuntimeError(_GUARD)
+    try:
+        return LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            silence_logs=logging.CRITICAL,
+            worker_dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # any port: None takes the usual one
+        )
+    except RuntimeError:
+        raise RuntimeError(_GUARD) from None
 
 
 def _reached(address: str) -> Client:
@@ -132,7 +156,7 @@ def _reached(address: str) -> Client:
         If that is no address.
     """
     from distributed import Client
-    from distributed.comm import get_address_host_port
+    from distributed.comm.addressing import get_address_host_port
 
     try:
         place = get_address_host_port(address)

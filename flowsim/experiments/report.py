@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from flowsim.experiments.analysis import interpolates
 from flowsim.experiments.grid import AXES
 
 if TYPE_CHECKING:
@@ -21,11 +22,13 @@ _HEADER = (
 def table(found: Threshold) -> str:
     """Return the medians over the seeds for every n, and where interpolation ends."""
     analysis = found.analysis
-    lines = []
+    lines = ["Medians over the seeds; excess is the test loss above that of the teacher.", ""]
     for where, group in groups(analysis):
         lines += [title(where, found.sweep.dataset), "", _HEADER]
         lines += [_line(group.sel(n=n), int(n)) for n in group.n.values]
-        lines += ["", _threshold(group), *_gain(group), ""]
+        runs = found.sweep.dataset.sel(where) if where else found.sweep.dataset
+        rtol = float(analysis.attrs["interpolation_rtol"])
+        lines += ["", _threshold(group), *_undecided(runs, rtol), *_gain(group), ""]
     return "\n".join([*lines, *_laws(analysis)]).rstrip()
 
 
@@ -56,19 +59,43 @@ def _line(row: Any, n: int) -> str:
 
 def _threshold(group: Any) -> str:
     n_star, low, high = (float(group[f"n_star{x}"]) for x in ("", "_low", "_high"))
-    return f"Half of the runs interpolate at n* = {n_star:.4g} (95 %: {low:.4g} to {high:.4g})."
+    smallest, largest = int(group.n.min()), int(group.n.max())
+    if np.isnan(n_star):
+        return "How many samples half of the runs interpolate is open: no run has been decided."
+    where = f"at n* = {n_star:.4g}"
+    if n_star == 0.0:
+        where = f"below n = {smallest}, the smallest"
+    elif n_star == np.inf:
+        where = f"beyond n = {largest}, the largest"
+    least = f"below {smallest}" if low == 0.0 else f"{low:.4g}"
+    most = f"beyond {largest}" if high == np.inf else f"{high:.4g}"
+    return f"Half of the runs interpolate {where} (95 %: {least} to {most})."
+
+
+def _undecided(runs: Any, rtol: float) -> list[str]:
+    """Return a sentence on the runs that decide nothing, if there are any."""
+    statuses = runs.status.values[interpolates(runs, rtol).isnull().values]
+    if len(statuses) == 0:
+        return []
+    names, counts = np.unique(statuses, return_counts=True)
+    why = ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True))
+    return [
+        f"{len(statuses)} of {runs.status.size} runs have decided nothing, and do not count as "
+        f"runs ({why}): a budget has ended them, or their losses still fell."
+    ]
 
 
 def _gain(group: Any) -> list[str]:
-    """Return what not interpolating gains at the largest n that has both."""
+    """Return how the test losses compare at the largest n that has both."""
     known = group.where(group.excess_loss.notnull() & group.ntk_excess.notnull(), drop=True)
     if known.sizes.get("n", 0) == 0:
         return []
     last = known.isel(n=-1)
     gain = float(last.ntk_excess / last.excess_loss)
+    how = f"{gain:.3g} times below" if gain >= 1.0 else f"{1.0 / gain:.3g} times above"
     return [
-        f"At n = {int(last.n)} its excess test loss is {gain:.3g} times below that of the "
-        f"interpolator of minimal norm (NTK)."
+        f"At n = {int(last.n)} its excess test loss is {how} that of the interpolator of minimal "
+        f"norm (NTK)."
     ]
 
 
@@ -80,8 +107,12 @@ def _laws(analysis: Any) -> list[str]:
         at = dict(zip(analysis.d_exponent.dims, index, strict=True))
         law = analysis.isel(at)
         where = ", ".join(f"{name} = {law[name].item()}" for name in at)
+        where = f"Fit{' at ' if where else ''}{where}"
+        if np.isnan(law.d_exponent):
+            lines.append(f"{where}: none, since some n* lies outside the numbers of samples.")
+            continue
         lines.append(
-            f"Fit{' at ' if where else ''}{where}: n* = {law.d_factor:.3g} "
+            f"{where}: n* = {law.d_factor:.3g} "
             f"d^{law.d_exponent:.3g} (95 %: {law.d_exponent_low:.3g} to {law.d_exponent_high:.3g})."
         )
     return lines

@@ -32,6 +32,8 @@ _AXIS_TEXTS = {
     "engine": "what integrates",
     "seed": "seed of the data; that of the network is 2^31 larger",
 }
+#: Attributes of a file that are options of `simulate`.
+_OPTION = "option_"
 _ROWS = {"t": "time", "loss": "training loss", "alive": "living neurons"}
 
 
@@ -49,7 +51,8 @@ class Sweep:
         Times and losses of all runs one after another (a contiguous ragged array of the CF
         conventions): run i, in the order of the flattened grid, has ``row_size[i]`` rows.
     recipe : Recipe, optional
-        What runs have in common, so that they can be made again; not in files.
+        What runs have in common, so that they can be made again; None after loading a study that
+        had functions or engines of its own.
     """
 
     dataset: xarray.Dataset
@@ -80,9 +83,14 @@ class Sweep:
             )
             for name, f in FIELDS.items()
         }
-        options = {f"option_{key}": value for key, value in recipe.options.items()}
+        options = {f"{_OPTION}{k}": v for k, v in recipe.options.items() if v is not None}
         origin = {f"provenance_{key}": value for key, value in provenance().items()}
-        attrs = {"title": "sweep of gradient flows", "source": "flowsim", "wall_seconds": seconds}
+        attrs = {
+            "title": "sweep of gradient flows",
+            "source": "flowsim",
+            "wall_seconds": seconds,
+            "own_code": recipe.own_code,
+        }
         dataset = xr.Dataset(variables, coords, attrs | options | origin)
         return Sweep(dataset, _trajectories(records) if recipe.trajectories else None, recipe)
 
@@ -94,13 +102,19 @@ class Sweep:
         KeyError
             If the axes have no such values, or an axis with several is not given.
         """
-        dataset = self.dataset
-        chosen = dataset.sel(at) if at else dataset
-        left = [name for name in chosen.dims if name in dataset.dims]
+        coords = self.dataset.coords
+        for name, value in at.items():
+            if name not in coords or value not in coords[name].values:
+                known = coords[name].values.tolist() if name in coords else f"only {list(coords)}"
+                raise KeyError(
+                    f"Argument `{name}` must be of the study, {known}, but is {value!r}."
+                )
+        left = [name for name in self.dataset.dims if name not in at]
         if left:
             raise KeyError(f"Argument `{left[0]}` must be given, but is not.")
         none = {"scale": None, "log10_scale": None}
-        return Point(**{**none, **{str(k): v.item() for k, v in chosen.coords.items()}})
+        fixed = {str(k): v.item() for k, v in coords.items() if v.ndim == 0}
+        return Point(**{**none, **fixed, **at})
 
     def simulate(self, *, point: Point | None = None, **at: Any) -> Solution:
         """Make one run of the study again and return all of it, as `flowsim.simulate` does.
@@ -108,12 +122,35 @@ class Sweep:
         Raises
         ------
         ValueError
-            If the study was loaded from a file, which has no functions and engines.
+            If the study was loaded from a file and had functions or engines of its own.
         KeyError
             As `point` does.
         """
-        recipe = Recipe() if self.recipe is None else self.recipe
-        return recipe.simulate(self.point(**at) if point is None else point)
+        if self.recipe is None:
+            raise ValueError(
+                "The study must have its own functions and engines to make a run again, but was "
+                "loaded from a file, which has no code."
+            )
+        return self.recipe.simulate(self.point(**at) if point is None else point)
+
+    def trajectory(self, **at: Any) -> xarray.Dataset:
+        """Return times, losses and living neurons of one run, given as to `point`.
+
+        Raises
+        ------
+        ValueError
+            If the study has kept none.
+        KeyError
+            As `point` does.
+        """
+        if self.trajectories is None:
+            raise ValueError("The study must have trajectories=True for this, but has not.")
+        self.point(**at)
+        place = [self.dataset.get_index(name).get_loc(at[str(name)]) for name in self.dataset.dims]
+        run = int(np.ravel_multi_index(place, tuple(self.dataset.sizes.values()))) if place else 0
+        ends = np.cumsum(self.trajectories.row_size.values)
+        rows = slice(int(ends[run] - self.trajectories.row_size.values[run]), int(ends[run]))
+        return self.trajectories.drop_vars("row_size").isel(obs=rows)
 
     def to_xarray(self) -> xarray.DataTree:
         """Return all as a tree: the root has `dataset`, the group trajectories the others."""
@@ -157,7 +194,7 @@ class Sweep:
         if "trajectories" in loaded.children:
             group: Any = loaded["trajectories"]
             rows = group.to_dataset(inherit=False)
-        return Sweep(dataset, rows)
+        return Sweep(dataset, rows, _recipe_of(dataset, rows is not None))
 
     @property
     def failed(self) -> int:
@@ -167,6 +204,18 @@ class Sweep:
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name}: {size}" for name, size in self.dataset.sizes.items())
         return f"Sweep({sizes or 'one run'}; {self.dataset.status.size} runs, {self.failed} failed)"
+
+
+def _recipe_of(dataset: xarray.Dataset, trajectories: bool) -> Recipe | None:
+    """Return the recipe that a file tells, or None if it had code of its own."""
+    if dataset.attrs.get("own_code"):
+        return None
+    options = {
+        str(key).removeprefix(_OPTION): getattr(value, "item", lambda value=value: value)()
+        for key, value in dataset.attrs.items()
+        if str(key).startswith(_OPTION)
+    }
+    return Recipe(options, trajectories=trajectories)
 
 
 def _trajectories(records: Sequence[dict[str, Any]]) -> xarray.Dataset:

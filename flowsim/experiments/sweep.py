@@ -79,8 +79,9 @@ def sweep(
 ) -> Sweep:
     """Run the flow on every point of a grid and return one record a run.
 
-    Runs are independent. The data of seed i are ``linear_teacher(n, d, noise, i, inputs)``, the
-    network is drawn with the seed ``2^31 + i``.
+    Runs are independent, and made by worker processes: a script calls this below
+    ``if __name__ == "__main__":``, or with ``workers=0``. The data of seed i are
+    ``linear_teacher(n, d, noise, i, inputs)``, the network is drawn with the seed ``2^31 + i``.
 
     Parameters
     ----------
@@ -91,7 +92,8 @@ def sweep(
         mapping from names to engines of `flowsim.engines`.
     data : callable, optional
         A function ``data(n=, d=, noise=, seed=, inputs=)`` that returns the Dataset of a run, in a
-        module that workers can import; instead of `flowsim.datasets.linear_teacher`.
+        module that workers can import; instead of `flowsim.datasets.linear_teacher`. Excess losses
+        are those of its `teacher` over its `inputs`, and nan without these or `test`.
     test : callable, optional
         A function ``test(data)`` that returns a test set without noise, where the excess loss is
         not to be an expectation over the inputs' distribution.
@@ -183,11 +185,15 @@ def _make(
         tell()
 
 
+def checked_options() -> Mapping[str, Any]:
+    """Return the options of `simulate` that all runs can be given."""
+    return inspect.signature(checked).parameters
+
+
 def _options(options: dict[str, Any]) -> dict[str, Any]:
     """Check the options of `simulate`, and return those that are given."""
-    known = inspect.signature(checked).parameters
     for name in options:
-        if name not in known:
+        if name not in checked_options():
             raise TypeError(f"sweep() got an argument that it does not have, {name!r}.")
     checked(**options)
     return dict(options)

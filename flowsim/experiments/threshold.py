@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,11 +13,13 @@ from flowsim._arguments import real
 from flowsim.experiments.analysis import INTERPOLATION_RTOL, analyse
 from flowsim.experiments.records import FIELDS
 from flowsim.experiments.result import Sweep
-from flowsim.experiments.sweep import StudyProgress, sweep
+from flowsim.experiments.sweep import StudyProgress, checked_options, sweep
 
 if TYPE_CHECKING:
     import xarray
     from matplotlib.figure import Figure
+
+    from flowsim.solution import Solution
 
 #: Numbers of samples of a whole study and of a quick one.
 SAMPLES = (5, 10, 15, 20, 30, 40, 50, 70, 100, 150, 200, 300, 500, 1000, 2000)
@@ -42,6 +45,15 @@ class Threshold:
     sweep: Sweep
     analysis: xarray.Dataset
     lazy: Sweep | None = None
+
+    @property
+    def dataset(self) -> xarray.Dataset:
+        """The records, as of `Sweep`."""
+        return self.sweep.dataset
+
+    def simulate(self, **at: Any) -> Solution:
+        """Make one run of the study again, as `Sweep.simulate` does."""
+        return self.sweep.simulate(**at)
 
     def table(self) -> str:
         """Return the curves and thresholds as text."""
@@ -163,7 +175,10 @@ def threshold(
     ----------
     Boursier & Flammarion, arXiv 2410.02348.
     """
-    samples = (QUICK_SAMPLES if quick else SAMPLES) if n is None else n
+    samples = _samples(quick, study.get("inputs")) if n is None else n
+    for name in study:
+        if name not in {**inspect.signature(sweep).parameters, **checked_options()}:
+            raise TypeError(f"threshold() got an argument that it does not have, {name!r}.")
     seeds = range(5 if quick else 10) if seed is None else seed
     levels = (0.5 if quick else (0.5, 1.0)) if noise is None else noise
     for name, value in (("n", samples), ("seed", seeds)):
@@ -179,6 +194,13 @@ def threshold(
     if path is not None:
         found.save(path)
     return found
+
+
+def _samples(quick: bool, inputs: Any) -> tuple[int, ...]:
+    """Return numbers of samples, even ones if inputs are symmetric."""
+    usual = QUICK_SAMPLES if quick else SAMPLES
+    symmetric = inputs is not None and "symmetric" in inputs
+    return tuple(n + n % 2 for n in usual) if symmetric else usual
 
 
 def _own(group: Any) -> xarray.Dataset:
@@ -201,7 +223,12 @@ def _lazy(
     m = common.get("m", DEFAULT_NEURONS)
     least = min(m) if isinstance(m, Iterable) else m
     few = [size for size in samples if 2 * size <= least] if lazy_n is None else list(lazy_n)
-    if not set(few) <= set(samples) or not few:
+    if not few:
+        raise ValueError(
+            f"Argument `lazy` must be given with a number of samples of at most m/2 = "
+            f"{least / 2:g}, or with lazy_n, but there is none."
+        )
+    if not set(few) <= set(samples):
         raise ValueError(f"Argument `lazy_n` must be some of the numbers of samples, but is {few}.")
     file = None if path is None else Path(path).with_name(f"{Path(path).stem}-lazy.nc")
     return sweep(n=few, path=file, **{**common, "init": "mirrored", "scale": scale})

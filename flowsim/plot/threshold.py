@@ -58,8 +58,19 @@ def threshold(found: Threshold) -> Figure:
         row[0].set_title(title(where, found.sweep.dataset), loc="left", fontweight="bold")
         for ax in row:
             ax.set_xscale("log")
+            _ticks(ax, group.n.values)
             ax.set_xlabel("number of samples n")
     return figure
+
+
+def _ticks(ax: Axes, n: np.ndarray) -> None:
+    """Label numbers of samples, those that are a factor of 1.6 apart."""
+    shown: list[int] = []
+    for value in n.tolist():
+        if not shown or value >= 1.6 * shown[-1]:
+            shown.append(value)
+    ax.set_xticks(shown, labels=[str(value) for value in shown])
+    ax.set_xticks([], minor=True)
 
 
 def _of_lazy(found: Threshold, where: dict[str, Any]) -> Any:
