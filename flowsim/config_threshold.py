@@ -150,5 +150,7 @@ def _value(value: Any, hint: Any, what: str) -> Any:
     kinds = get_args(hint)
     if len(kinds) == 2 and kinds[1] is Ellipsis:
         entries = value if isinstance(value, list) else [value]
+        if not entries:
+            raise ValueError(f"The value of {what} must be at least one, but is [].")
         return tuple(checked(entry, kinds[0], what) for entry in entries)
     return checked(value, hint, what)

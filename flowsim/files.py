@@ -167,6 +167,8 @@ def replacing(path: StrPath) -> Iterator[Path]:
     try:
         if target.is_dir():
             raise IsADirectoryError(0, "it is a folder")
+        if target.exists() and not target.is_file():
+            raise OSError(0, "it is no regular file")  # a device would be replaced
         yield temporary
         _flush(temporary)
         os.replace(temporary, target)
@@ -178,6 +180,55 @@ def replacing(path: StrPath) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # moved, or never made
             temporary.unlink()
+
+
+def write_xarray(tree: xarray.DataTree | xarray.Dataset, path: StrPath) -> None:
+    """Write a tree or a dataset to one netCDF4 file, which replaces another at once.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    image = io.BytesIO()  # on a disk that is full, HDF5 itself would crash the process
+    tree.to_netcdf(image, engine="h5netcdf")
+    with replacing(path) as temporary:
+        temporary.write_bytes(image.getbuffer())
+
+
+def check_path(path: Any) -> Path:
+    """Return a path that results can be written to, before they are made.
+
+    Raises
+    ------
+    TypeError
+        If it is none.
+    OSError
+        If no file can be written there.
+    """
+    if not isinstance(path, str | os.PathLike) or isinstance(path, bytes):
+        raise TypeError(
+            f"Argument `path` must be the name of a file, but is of type {type(path).__name__}."
+        )
+    checked = Path(path)
+    try:
+        if not checked.name or "\0" in str(checked):
+            raise OSError(0, "it is no name of a file")
+        checked.parent.mkdir(parents=True, exist_ok=True)
+        if checked.is_dir():
+            raise IsADirectoryError(0, "it is a folder")
+        if checked.exists() and not checked.is_file():
+            raise OSError(0, "it is no regular file")
+        probe = checked.with_name(f".{checked.name}.{os.getpid()}.part")
+        probe.touch()
+        probe.unlink()
+    except (OSError, ValueError) as error:
+        reason = _reason(error) if isinstance(error, OSError) else str(error)
+        raise OSError(
+            f"Argument `path` must name a file that can be written, but {str(checked)!r} cannot: "
+            f"{reason}."
+        ) from None
+    return checked
 
 
 def _flush(path: Path) -> None:

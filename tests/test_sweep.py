@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +32,13 @@ def science(found: Sweep) -> xr.Dataset:
     dataset = found.dataset.drop_vars(COST)
     dataset.attrs = {k: v for k, v in dataset.attrs.items() if k.startswith("option")}
     return dataset
+
+
+class Made:
+    """Something whose methods have one name but many meanings."""
+
+    def data(self, n: int, d: int, noise: float, seed: int, inputs: str) -> fs.Dataset:
+        return fs.datasets.linear_teacher(n, d, noise, seed, inputs)
 
 
 class StoppedError(Exception):
@@ -189,11 +196,21 @@ def test_a_run_that_kills_its_worker_takes_no_other_with_it(
     assert "KilledWorker" in found.dataset.message.values[1]
 
 
-def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "{",
+        lambda text: "[" * 10**5,
+        lambda text: "[1, 2]",
+        lambda text: text.replace('"steps": ', '"steps": 0.5'),
+        lambda text: text.replace('"train_loss": ', '"train_loss": "x", "y": '),
+        lambda text: text.replace('"status"', '"stasus"'),
+    ],
+)
+def test_a_damaged_shard_is_named(tmp_path: Path, damage: Any) -> None:
     sweep(n=3, d=2, m=4, seed=0, workers=0, path=tmp_path / "a.nc")
     (shard,) = (tmp_path / "a.shards").iterdir()
-    assert json.loads(shard.read_text())
-    shard.write_text("{")
+    shard.write_text(damage(shard.read_text()))
     with pytest.raises(ValueError, match="must hold the shards of a study only"):
         sweep(n=3, d=2, m=4, seed=0, workers=0, path=tmp_path / "a.nc")
 
@@ -310,6 +327,15 @@ def test_a_test_set_of_ones_own() -> None:
         ({"workers": -1}, ValueError, "`workers` must be at least 0"),
         ({"shard": 0}, ValueError, "`shard` must be at least 1"),
         ({"data": lambda **_: None}, ValueError, "`data` must be a function of a module"),
+        ({"data": Made().data}, ValueError, "`data` must be a function of a module"),
+        ({"client": 3}, TypeError, "`client` must be a distributed.Client or an address"),
+        ({"n": 10**30}, ValueError, "`n` must be below 2^31"),
+        ({"noise": 1e200}, ValueError, "`noise` must be finite and at least 0, at most 1e+100"),
+        (
+            {"activation": "gelu", "engine": {"mine": fs.engines.Piecewise()}},
+            ValueError,
+            "`engine` must be diffrax, scipy or a descent",
+        ),
         ({"test": 3}, TypeError, "`test` must be a function"),
         ({"speed": 3}, TypeError, "does not have, 'speed'"),
     ],
@@ -323,6 +349,83 @@ def test_nonsense_is_refused_before_anything_is_run(
     with pytest.raises(kind) as caught:
         sweep(**{"n": 3, "progress": never, "workers": 0, **wrong})
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "text"),
+    [
+        ("", OSError, "'.' cannot: it is no name of a file"),
+        (".", OSError, "it is no name of a file"),
+        ("taken", OSError, "it is a folder"),
+        ("a\0b", OSError, "it is no name of a file"),
+        ("file/a.nc", OSError, "cannot:"),
+        (5, TypeError, "must be the name of a file, but is of type int"),
+        ("a.shards", ValueError, "must not end in .shards"),
+    ],
+)
+def test_paths_are_tried_before_anything_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: Any, kind: type[Exception], text: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(kind) as caught:
+        sweep(n=3, d=2, m=3, seed=0, workers=0, path=path, progress=stop_after(0))
+    assert text in str(caught.value)
+    assert {x.name for x in tmp_path.iterdir()} == {"taken", "file"}
+
+
+def test_pipes_and_devices_are_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    found = sweep(n=3, d=2, m=3, seed=0, workers=0)
+    with pytest.raises(OSError, match="no regular file"):
+        found.save(tmp_path / "pipe")
+    with pytest.raises(OSError, match="no regular file"):
+        sweep(n=3, d=2, m=3, seed=0, workers=0, path=tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def odd_words(n: int, d: int, noise: float, seed: int, inputs: str) -> fs.Dataset:
+    raise (SystemExit if seed else ValueError)("bad \0 \udc80")
+
+
+def test_what_files_cannot_hold_does_not_lose_them(tmp_path: Path) -> None:
+    found = sweep(
+        n=3, d=2, m=3, seed=range(2), workers=0, data=odd_words, path=tmp_path / "a.nc",
+        states=None, max_steps=np.int64(10**6), rtol=np.float32(1e-8), t1=10**30,
+    )  # fmt: skip
+    assert found.failed == 2
+    again = Sweep.load(tmp_path / "a.nc")
+    assert again.dataset.identical(found.dataset)
+    assert "SystemExit" in again.dataset.message.values[1]
+
+
+def test_other_peoples_clusters_make_the_runs(small: Sweep) -> None:
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0"
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        found = sweep(**SMALL, client=client, trajectories=True)
+    assert science(found).identical(science(small))
+
+
+def test_threads_are_the_callers_again() -> None:
+    from numba import get_num_threads
+
+    before = get_num_threads()
+    sweep(n=3, d=2, m=3, seed=0, workers=0)
+    assert get_num_threads() == before
+
+
+def test_a_named_engine_is_the_one_that_was_named() -> None:
+    net = {"n": 4, "d": 2, "m": 4, "scale": 1e-2, "seed": 0, "t1": 5.0, "workers": 0}
+    named: Any = {"piecewise": fs.engines.Scipy("DOP853")}
+    steps = [sweep(**{**net, "engine": e}).dataset.steps.values.item() for e in (named, "scipy")]
+    assert steps[0] == steps[1]
 
 
 def test_schedulers_must_answer() -> None:

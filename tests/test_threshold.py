@@ -138,6 +138,35 @@ def test_thresholds_outside_of_the_grid_are_said_to_be(tmp_path: Path) -> None:
     assert found.simulate(n=150, d=2, seed=0).data.n == 150
 
 
+def test_lazy_runs_beside_several_scales_come_back(tmp_path: Path) -> None:
+    found = threshold(
+        n=[2, 9], d=2, m=6, noise=0.5, seed=range(2), scale=[1e-3, 1e-2], lazy=10.0, workers=0,
+        path=tmp_path / "a.nc",
+    )  # fmt: skip
+    again = Threshold.load(tmp_path / "a.nc")
+    assert found.lazy is not None
+    assert again.lazy is not None
+    assert again.lazy.dataset.n.values.tolist() == [2]
+    assert again.lazy.dataset.scale.item() == 10.0
+    assert again.lazy.dataset.status.values.tolist() == found.lazy.dataset.status.values.tolist()
+    small = {"n": [2], "d": 2, "m": 4, "noise": 0.5, "seed": [0], "workers": 0}
+    assert threshold(**small, log10_scale=-300.0, lazy=10.0).lazy is not None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_steps": 3},  # nothing is decided
+        {"activation": "gelu", "engine": "gd:0.1", "t1": 1.0},  # no extremal vectors
+        {"d": 1, "m": 1, "n": [1], "noise": 0.0},
+    ],
+)
+def test_pictures_of_little(options: dict, tmp_path: Path) -> None:
+    found = threshold(**{"n": [4], "d": 2, "m": 6, "seed": [0], "workers": 0, **options})
+    found.plot().savefig(tmp_path / "a.png")
+    assert found.table()
+
+
 def test_default_numbers_of_samples_suit_symmetric_inputs() -> None:
     from flowsim.experiments.threshold import _samples
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from flowsim.commands.errors import CommandError
-from flowsim.commands.folders import RUNS, make_folder
+from flowsim.commands.folders import RUNS, output_folder
 from flowsim.commands.parsing import parse_again
 
 if TYPE_CHECKING:
@@ -22,14 +22,14 @@ def threshold(config: ThresholdConfig, arguments: list[str]) -> bool:
 
     config = _with_toml(config, arguments)
     # The same folder for the same study, so that it goes on where it was cut off.
-    folder = config.output or RUNS / config.label
-    make_folder(folder)
-    path = folder / "threshold.nc"
-    try:
-        with StudyBar() as progress:
-            found = threshold(path=path, progress=progress, **config.arguments())
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("the runs made so far are kept; the same command goes on") from None
+    with output_folder(config.output or RUNS / config.label, config.label) as folder:
+        path = folder / "threshold.nc"
+        try:
+            with StudyBar() as progress:
+                found = threshold(path=path, progress=progress, **config.arguments())
+        except KeyboardInterrupt:
+            kept = "the runs made so far are kept; the same command goes on"
+            raise KeyboardInterrupt(kept) from None
     picture = folder / "threshold.png"
     try:
         _draw(found, picture)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flowsim.files import COMPARISON, replacing
+from flowsim.files import COMPARISON, write_xarray
 
 if TYPE_CHECKING:
     import xarray
@@ -97,6 +97,4 @@ def save(comparison: Comparison, path: str | os.PathLike[str]) -> None:
         raise TypeError(
             f"Argument `path` must be the name of a file, but is of type {type(path).__name__}."
         )
-    dataset = to_xarray(comparison)
-    with replacing(path) as temporary:
-        dataset.to_netcdf(temporary, engine="h5netcdf")
+    write_xarray(to_xarray(comparison), path)

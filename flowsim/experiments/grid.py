@@ -19,6 +19,8 @@ AXES = (
     "negative_slope", "engine", "seed",
 )  # fmt: skip
 _WHOLE = {"n": 1, "d": 1, "m": 1, "seed": 0}
+_LARGEST = 2**31
+_LARGEST_NOISE = 1e100
 _REAL = ("noise", "scale", "log10_scale", "negative_slope")
 _SMOOTH = ("gelu", "gelu_tanh", "softplus", "tanh", "squared_relu")
 _WORDS = {"inputs": tuple(DISTRIBUTIONS), "init": tuple(KINDS), "activation": ("relu", *_SMOOTH)}
@@ -114,8 +116,11 @@ def _checked(name: str, value: Any, engines: Mapping[str, Any]) -> Any:
         return whole(name, value, _WHOLE[name])
     if name in _REAL:
         number = real(name, value)
-        if name == "noise" and not 0.0 <= number < float("inf"):
-            raise ValueError(f"Argument `noise` must be finite and at least 0, but is {number}.")
+        if name == "noise" and not 0.0 <= number <= _LARGEST_NOISE:
+            raise ValueError(
+                f"Argument `noise` must be finite and at least 0, at most {_LARGEST_NOISE:g}, but "
+                f"is {number}."
+            )
         return number
     if name in _WORDS:
         return one_of(name, value, _WORDS[name])
@@ -129,6 +134,8 @@ def _check_values(name: str, values: tuple[Any, ...]) -> None:
         raise ValueError(f"Argument `{name}` must have at least one value, but has none.")
     if len(set(values)) < len(values):
         raise ValueError(f"Argument `{name}` must have distinct values, but has {list(values)}.")
+    if name in _WHOLE and name != "seed" and max(values) >= _LARGEST:
+        raise ValueError(f"Argument `{name}` must be below 2^31, but has {max(values)}.")
     if name == "seed" and max(values) >= NETWORK_SEED:
         raise ValueError(
             f"Argument `seed` must be below 2^31, where the networks' seeds begin, but has "
@@ -138,12 +145,20 @@ def _check_values(name: str, values: tuple[Any, ...]) -> None:
 
 def _check_together(grid: Grid) -> None:
     """Draw a network of every kind, so that nonsense is found before all runs."""
+    from flowsim.engines import Piecewise
+
     odd = [n for n in grid.axes["n"] if n % 2]
     if "symmetric" in grid.axes["inputs"] and odd:
         raise ValueError(f"Argument `n` must be even for symmetric inputs, but has {odd[0]}.")
     for point in {replace(p, n=1, d=1, noise=0.0, seed=0) for p in grid.points()}:
         point.network()
-        if point.activation != "relu" and point.engine.startswith(("piecewise", "log_norm")):
+        engine = (
+            grid.engines[point.engine] if point.engine in grid.engines else engine_of(point.engine)
+        )
+        relu_only = (
+            isinstance(engine, Piecewise) or getattr(engine, "coordinates", "") == "log_norm"
+        )
+        if point.activation != "relu" and relu_only:
             raise ValueError(
                 f"Argument `engine` must be diffrax, scipy or a descent for the activation "
                 f"{point.activation}, but it is {point.engine}."

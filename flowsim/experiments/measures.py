@@ -152,7 +152,7 @@ def alignment_fields(solution: Solution, data: Dataset) -> dict[str, float]:
     fields = {"alignment_end": found.end_time}
     if isinstance(solution.initial, TwoLayerReLU):
         fields["alignment_predicted"] = found.predicted_time
-        fields["extremal_count"] = float(len(found.norm))
+        fields["extremal_count"] = len(found.norm)
         if data.teacher is not None and len(found.norm):
             center = 0.5 * (1.0 + solution.initial.negative_slope) * data.teacher
             fields["extremal_spread"] = float(np.max(np.linalg.norm(found.D - center, axis=1)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowsim import datasets, init
 from flowsim._version import __version__
-from flowsim.experiments.words import ENGINE_WORDS, engine_of
+from flowsim.experiments.words import engine_of
 
 if TYPE_CHECKING:
     from flowsim.data import Dataset
@@ -154,8 +154,8 @@ class Recipe:
         from flowsim.simulate import simulate
 
         data = self.dataset(point)
-        engine = None if point.engine == ENGINE_WORDS[0] else self.engine(point)
-        return simulate(point.network(data.d), data, engine=engine, **{**self.options, **options})
+        given = {**self.options, **options}
+        return simulate(point.network(data.d), data, engine=self.engine(point), **given)
 
 
 def _name_of(function: Callable[..., Any] | None) -> str:

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 Shard = Sequence[Point]
 Done = Iterator[tuple[Shard, list[dict[str, Any]]]]
-#: A shard takes so many workers with it before it is given up.
-_DEATHS = 3
+#: A shard takes so many workers, and one more, with it before it is given up.
+_DEATHS = 2
+#: Seconds without a result after which workers are counted: some die so early that none replaces
+#: them.
+_SILENCE = 30.0
 #: Seconds in which a scheduler must answer.
 _PATIENCE = 10.0
 #: Worker processes import the script that starts them.
@@ -27,6 +30,25 @@ _GUARD = (
     'Workers must be started by a script below `if __name__ == "__main__":`, or none by workers=0, '
     "but they did not start."
 )
+
+
+def check_client(client: Any) -> None:
+    """Check that a cluster is None, an address or a client.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    """
+    if client is None or isinstance(client, str):
+        return
+    from distributed import Client
+
+    if not isinstance(client, Client):
+        raise TypeError(
+            f"Argument `client` must be a distributed.Client or an address, but is of type "
+            f"{type(client).__name__}."
+        )
 
 
 def work(
@@ -76,18 +98,35 @@ def _completed(
     connected: Client, shards: Sequence[Shard], recipe: Recipe
 ) -> Iterator[tuple[Shard, Any]]:
     """Submit shards, the first ones with the highest priority, and give those that are done."""
-    from distributed import as_completed
+    from distributed import wait
 
     pending = {
         connected.submit(run_points, shard, recipe, pure=False, priority=-place): shard
         for place, shard in enumerate(shards)
     }
     try:
-        for future in as_completed(list(pending)):
-            yield pending.pop(future), future
+        while pending:
+            try:
+                done = wait(list(pending), timeout=_SILENCE, return_when="FIRST_COMPLETED").done
+            except TimeoutError:
+                _revive(connected)
+                continue
+            for future in done:
+                yield pending.pop(future), future
     finally:
         if pending:
             connected.cancel(list(pending), force=True)
+
+
+def _revive(connected: Client) -> None:
+    """Start the workers of a local cluster anew where all are gone."""
+    from distributed import LocalCluster
+
+    cluster = connected.cluster
+    if isinstance(cluster, LocalCluster) and not connected.scheduler_info()["workers"]:
+        count = len(cluster.worker_spec)
+        cluster.scale(0)
+        cluster.scale(max(count, 1))
 
 
 def _lost(error: Exception) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -87,19 +88,39 @@ def run_point(point: Point, recipe: Recipe) -> dict[str, Any]:
 
     On one thread, so that sums have one order wherever the run is made.
     """
-    from numba import set_num_threads
+    started = time.perf_counter()
+    with _one_thread():
+        try:
+            record = _measured(recipe.simulate(point, **_cheap(point)), point, recipe)
+        except (Exception, SystemExit, GeneratorExit) as error:  # the run's matter: others go on
+            record = {"status": "error", "message": _text(error)}
+    return record | {"seconds": time.perf_counter() - started}
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep linear algebra and compiled loops to one thread, in a block."""
+    from numba import get_num_threads, set_num_threads
     from threadpoolctl import threadpool_limits
 
-    started = time.perf_counter()
+    before = get_num_threads()
     with threadpool_limits(1):
         set_num_threads(1)
         try:
-            record = _measured(recipe.simulate(point, **_cheap(point)), point, recipe)
-        except Exception as error:  # what it may be is the run's matter: others go on
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            where = f" ({type(error).__name__} in {last.name})"
-            record = {"status": "error", "message": f"{error}{where}"}
-    return record | {"seconds": time.perf_counter() - started}
+            yield
+        finally:
+            set_num_threads(before)
+
+
+def _text(error: BaseException) -> str:
+    """Return what an exception says and where it comes from, in characters that files take."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    try:
+        said = str(error)
+    except Exception:
+        said = "an error that says nothing"
+    text = f"{said} ({type(error).__name__} in {last.name})"
+    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
 
 def _cheap(point: Point) -> dict[str, Any]:
@@ -129,7 +150,7 @@ def _measured(solution: Solution, point: Point, recipe: Recipe) -> dict[str, Any
         "gradient_norm": solution.final.gradient_norm,
     }
     if recipe.test is not None:
-        record |= _tested(network, recipe.test(data))
+        record |= _tested(network, recipe.test(data), noise)
     record |= measures.half_space_fields(network, data, point.negative_slope)
     record |= measures.baseline_fields(data, point.init, point.activation, point.negative_slope)
     record |= measures.alignment_fields(solution, data)
@@ -140,10 +161,11 @@ def _measured(solution: Solution, point: Point, recipe: Recipe) -> dict[str, Any
     return record
 
 
-def _tested(network: Any, test: Any) -> dict[str, float]:
+def _tested(network: Any, test: Any, noise: float) -> dict[str, float]:
     """Return losses on a given test set, whose labels have no noise."""
     error = measures.function_of(network)(test.X) - test.y
-    return {"excess_loss": 0.5 * float(np.mean(np.square(error)))}
+    excess = 0.5 * float(np.mean(np.square(error)))
+    return {"excess_loss": excess, "test_loss": excess + 0.5 * noise**2}
 
 
 def _trajectory(solution: Solution) -> dict[str, list[float]]:

@@ -169,10 +169,9 @@ class Sweep:
         OSError
             If it cannot be written.
         """
-        from flowsim.files import replacing
+        from flowsim.files import write_xarray
 
-        with replacing(path) as temporary:
-            self.to_xarray().to_netcdf(temporary, engine="h5netcdf")
+        write_xarray(self.to_xarray(), path)
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Sweep:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from flowsim.experiments.records import FIELDS
 from flowsim.files import replacing
 
 Records = dict[str, dict[str, Any]]
@@ -59,10 +60,17 @@ class Store:
 def _read(path: Path) -> Records:
     try:
         records = json.loads(path.read_text(encoding="utf-8"))
-        assert all(isinstance(record["status"], str) for record in records.values())
-    except (ValueError, KeyError, TypeError, AttributeError, AssertionError):
+        assert all(_valid(record) for record in records.values())
+    except (OSError, ValueError, TypeError, AttributeError, AssertionError, RecursionError):
         raise ValueError(
             f"Folder {path.parent} must hold the shards of a study only, but {path.name} is none: "
             f"remove it, and its runs are made again."
         ) from None
     return records
+
+
+def _valid(record: dict[str, Any]) -> bool:
+    """Return whether a record has a status and fields of their types."""
+    kinds = {str: str, int: int, float: (int, float)}
+    typed = all(isinstance(record[x], kinds[f.kind]) for x, f in FIELDS.items() if x in record)
+    return typed and "status" in record

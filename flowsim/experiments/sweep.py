@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from flowsim._arguments import whole
 from flowsim.experiments.grid import Grid
 from flowsim.experiments.points import Point, Recipe
-from flowsim.experiments.pool import shards_of, work
+from flowsim.experiments.pool import check_client, shards_of, work
 from flowsim.experiments.result import Sweep
 from flowsim.experiments.store import Store
+from flowsim.files import check_path
 from flowsim.options import checked
 
 if TYPE_CHECKING:
@@ -140,16 +141,18 @@ def sweep(
         _check_function(name, function)
     if workers is not None:
         whole("workers", workers, 0)
+    check_client(client)
     points = grid.points()
+    file = None if path is None else check_path(path)
     size = -(-len(points) // SHARDS) if shard is None else whole("shard", shard, 1)
-    store = Store(None if path is None else _folder(Path(path)))
+    store = Store(None if file is None else _folder(file))
     started = time.perf_counter()
     _make(points, recipe, store, size, workers, client, progress)
     found = Sweep.of(
         grid, recipe, [store.records[recipe.key(p)] for p in points], time.perf_counter() - started
     )
-    if path is not None:
-        found.save(path)
+    if file is not None:
+        found.save(file)
     return found
 
 
@@ -186,7 +189,7 @@ def _make(
 
 
 def checked_options() -> Mapping[str, Any]:
-    """Return the options of `simulate` that all runs can be given."""
+    """Return the options of `simulate` that a study takes."""
     return inspect.signature(checked).parameters
 
 
@@ -195,11 +198,16 @@ def _options(options: dict[str, Any]) -> dict[str, Any]:
     for name in options:
         if name not in checked_options():
             raise TypeError(f"sweep() got an argument that it does not have, {name!r}.")
-    checked(**options)
-    return dict(options)
+    plain = checked(**options)
+    return {name: plain[name] for name in options}
 
 
 def _folder(path: Path) -> Path:
+    """Return where the shards of a study are, beside its results."""
+    if path.suffix == ".shards":
+        raise ValueError(
+            f"Argument `path` must not end in .shards, as the folder beside it, but is {path}."
+        )
     return path.with_name(f"{path.stem}.shards")
 
 
@@ -211,7 +219,7 @@ def _check_function(name: str, function: Any) -> None:
         raise TypeError(
             f"Argument `{name}` must be a function, but is of type {type(function).__name__}."
         )
-    if "<" in getattr(function, "__qualname__", "<"):
+    if not inspect.isfunction(function) or "<" in function.__qualname__:
         raise ValueError(
             f"Argument `{name}` must be a function of a module, whose name tells its records "
             f"apart, but is {getattr(function, '__qualname__', function)}."

@@ -14,6 +14,7 @@ from flowsim.experiments.analysis import INTERPOLATION_RTOL, analyse
 from flowsim.experiments.records import FIELDS
 from flowsim.experiments.result import Sweep
 from flowsim.experiments.sweep import StudyProgress, checked_options, sweep
+from flowsim.files import check_path
 
 if TYPE_CHECKING:
     import xarray
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 SAMPLES = (5, 10, 15, 20, 30, 40, 50, 70, 100, 150, 200, 300, 500, 1000, 2000)
 QUICK_SAMPLES = (5, 10, 20, 40, 70, 100, 200)
 DEFAULT_NEURONS = 200
+#: Attributes of a file's lazy runs that are axes of the others.
+_FIXED = "fixed_"
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +78,7 @@ class Threshold:
         if self.sweep.trajectories is not None:
             groups["/trajectories"] = self.sweep.trajectories
         if self.lazy is not None:  # one index n in a tree
-            missing = {name: field.missing for name, field in FIELDS.items()}
-            groups["/lazy"] = self.lazy.dataset.reindex(n=self.analysis.n, fill_value=missing)
+            groups["/lazy"] = _with_index(self.lazy.dataset, self.sweep.dataset)
         return xr.DataTree.from_dict(groups)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -87,10 +89,9 @@ class Threshold:
         OSError
             If it cannot be written.
         """
-        from flowsim.files import replacing
+        from flowsim.files import write_xarray
 
-        with replacing(path) as temporary:
-            self.to_xarray().to_netcdf(temporary, engine="h5netcdf")
+        write_xarray(self.to_xarray(), path)
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Threshold:
@@ -112,7 +113,7 @@ class Threshold:
             )
         lazy = None
         if "lazy" in groups:
-            lazy = Sweep(_own(groups["lazy"]))
+            lazy = Sweep(_without_index(_own(groups["lazy"])))
         return Threshold(sweep, _own(groups["analysis"]), lazy)
 
     def __repr__(self) -> str:
@@ -175,6 +176,8 @@ def threshold(
     ----------
     Boursier & Flammarion, arXiv 2410.02348.
     """
+    if path is not None:
+        check_path(path)
     samples = _samples(quick, study.get("inputs")) if n is None else n
     for name in study:
         if name not in {**inspect.signature(sweep).parameters, **checked_options()}:
@@ -187,6 +190,7 @@ def threshold(
     rtol = real("interpolation_rtol", interpolation_rtol)
     if not 0.0 < rtol < 1.0:
         raise ValueError(f"Argument `interpolation_rtol` must be in (0, 1), but is {rtol}.")
+    samples, seeds = list(samples), list(seeds)
     common = {"noise": levels, "seed": seeds, "progress": progress, **study}
     slow = _lazy(common, samples, lazy, lazy_n, path)
     runs = sweep(n=samples, path=path, **common)
@@ -194,6 +198,26 @@ def threshold(
     if path is not None:
         found.save(path)
     return found
+
+
+def _with_index(lazy: xarray.Dataset, runs: xarray.Dataset) -> xarray.Dataset:
+    """Return the lazy runs as a group below the others, whose dimensions it inherits."""
+    missing = {name: field.missing for name, field in FIELDS.items()}
+    fixed = [str(name) for name in lazy.coords if name not in lazy.dims and name in runs.dims]
+    attrs = {f"{_FIXED}{name}": lazy[name].item() for name in fixed}
+    group = lazy.drop_vars(fixed).reindex(n=runs.n, fill_value=missing)
+    return group.assign_attrs(attrs)
+
+
+def _without_index(group: xarray.Dataset) -> xarray.Dataset:
+    """Return the lazy runs of `_with_index`."""
+    coords = {
+        key.removeprefix(_FIXED): group.attrs.pop(key)
+        for key in map(str, list(group.attrs))
+        if key.startswith(_FIXED)
+    }
+    made = (group.status != "").any([name for name in group.status.dims if name != "n"])
+    return group.isel(n=made.values).assign_coords(coords)
 
 
 def _samples(quick: bool, inputs: Any) -> tuple[int, ...]:
@@ -231,4 +255,6 @@ def _lazy(
     if not set(few) <= set(samples):
         raise ValueError(f"Argument `lazy_n` must be some of the numbers of samples, but is {few}.")
     file = None if path is None else Path(path).with_name(f"{Path(path).stem}-lazy.nc")
-    return sweep(n=few, path=file, **{**common, "init": "mirrored", "scale": scale})
+    return sweep(
+        n=few, path=file, **{**common, "init": "mirrored", "scale": scale, "log10_scale": None}
+    )

@@ -56,6 +56,10 @@ def threshold(found: Threshold) -> Figure:
         _excess(row[2], runs, group, _of_lazy(found, where))
         _spread(row[3], runs, group)
         row[0].set_title(title(where, found.sweep.dataset), loc="left", fontweight="bold")
+        for ax in row[1:]:
+            if any(np.any(np.asarray(line.get_ydata(), float) > 0.0) for line in ax.lines):
+                ax.set_yscale("log")
+        row[1].set_ylim(_BOTTOM / 2.0, None)
         for ax in row:
             ax.set_xscale("log")
             _ticks(ax, group.n.values)
@@ -107,9 +111,7 @@ def _training(ax: Axes, runs: Any, group: Any) -> None:
     level = 0.5 * _noise(runs) ** 2
     if level > 0.0:
         ax.axhline(level, color=style.GREY, linestyle=":", label="σ²/2")
-    ax.set_yscale("log")
     ax.set_ylabel("training loss L½ (at most 1e-7 below)")
-    ax.set_ylim(_BOTTOM / 2.0, None)
     ax.legend()
 
 
@@ -129,7 +131,6 @@ def _excess(ax: Axes, runs: Any, group: Any, lazy: Any) -> None:
     guide = _noise(runs) ** 2 * int(runs.d) / n if "d" in runs.coords else n * np.nan
     if np.any(guide > 0.0):
         ax.plot(n, guide, ":", color=style.GREY, label="σ² d/n")
-    ax.set_yscale("log")
     ax.set_ylabel("excess test loss ½E(h − β*·x)²")
     ax.legend(fontsize=8)
 
@@ -141,7 +142,6 @@ def _spread(ax: Axes, runs: Any, group: Any) -> None:
     if np.any(known):
         first = np.flatnonzero(known)[-1]
         ax.plot(n, spread[first] * np.sqrt(n[first] / n), ":", color=style.GREY, label="∝ 1/√n")
-    ax.set_yscale("log")
     ax.set_ylabel("extremal vectors' distance from β*/2")
     ax.legend()
 
