@@ -107,11 +107,11 @@ def _completed(
     try:
         while pending:
             try:
-                done = wait(list(pending), timeout=_SILENCE, return_when="FIRST_COMPLETED").done
+                some: Any = wait(list(pending), timeout=_SILENCE, return_when="FIRST_COMPLETED")
             except TimeoutError:
                 _revive(connected)
                 continue
-            for future in done:
+            for future in some.done:
                 yield pending.pop(future), future
     finally:
         if pending:

@@ -146,7 +146,9 @@ class Sweep:
         if self.trajectories is None:
             raise ValueError("The study must have trajectories=True for this, but has not.")
         self.point(**at)
-        place = [self.dataset.get_index(name).get_loc(at[str(name)]) for name in self.dataset.dims]
+        place: Any = [
+            self.dataset.get_index(name).get_loc(at[str(name)]) for name in self.dataset.dims
+        ]
         run = int(np.ravel_multi_index(place, tuple(self.dataset.sizes.values()))) if place else 0
         ends = np.cumsum(self.trajectories.row_size.values)
         rows = slice(int(ends[run] - self.trajectories.row_size.values[run]), int(ends[run]))
