@@ -102,13 +102,13 @@ def orders() -> list[dict[str, Any]]:
     """Fit the order of the largest distance from the flow."""
     teacher = fs.datasets.linear_teacher(10, 3, noise=0.0, seed=0)
     systems = {
-        "teacher without noise, n=10 d=3 m=10 λ=1e-2 (no slides)": (
+        "teacher without noise, n=10 d=3 m=10 λ=1e-2": (
             teacher, fs.init.balanced(10, 3, 1e-2, seed=0), 60.0,
         ),
-        "three points, m=20 λ=1e-2 (slides)": (
+        "three points, m=20 λ=1e-2": (
             fs.datasets.three_points(), fs.init.balanced(20, 2, 1e-2, seed=0), 100.0,
         ),
-        "orthogonal pair, m=20 λ=1e-2 (slides)": (
+        "orthogonal pair, m=20 λ=1e-2": (
             fs.datasets.orthogonal_pair(), fs.init.balanced(20, 2, 1e-2, seed=0), 40.0,
         ),
         "xor, m=30 λ=1e-2": (fs.datasets.xor(), fs.init.balanced(30, 2, 1e-2, seed=0), 40.0),
