@@ -53,6 +53,7 @@ def study() -> dict[str, Any]:
         "table": found.table(),
         "runs": int(runs.status.size),
         "failed": found.sweep.failed,
+        "seeds": runs.sizes["seed"],
         "core_hours": (seconds + float(found.lazy.dataset.seconds.sum())) / 3600.0,
         "kinds": kinds(runs),
         "lazy": lazy(found),
@@ -149,7 +150,7 @@ def page(result: dict[str, Any]) -> str:
         "`python benchmarks/threshold.py` writes this page, on 2 cores.", "",
         "## Linear teacher, d = 5, m = 200, λ = 1e-6", "",
         f"{a['runs']} runs to their ends, {a['failed']} failed, and those from λ = 10: "
-        f"{a['core_hours']:.2g} hours of one core. Medians over 10 seeds; losses are L½.", "",
+        f"{a['core_hours']:.2g} hours of one core. Medians over {a['seeds']} seeds; losses are L½.", "",
         "```text", a["table"], "```", "",
         "![The threshold](threshold.png)", "",
         "Verdicts: " + ", ".join(f"{name} {count}" for name, count in a["kinds"].items()) + ".", "",

@@ -68,10 +68,10 @@ def threshold(found: Threshold) -> Figure:
 
 
 def _ticks(ax: Axes, n: np.ndarray) -> None:
-    """Label numbers of samples, those that are a factor of 1.6 apart."""
+    """Label numbers of samples, those that are a factor of 1.9 apart."""
     shown: list[int] = []
     for value in n.tolist():
-        if not shown or value >= 1.6 * shown[-1]:
+        if not shown or value >= 1.9 * shown[-1]:
             shown.append(value)
     ax.set_xticks(shown, labels=[str(value) for value in shown])
     ax.set_xticks([], minor=True)
