@@ -150,7 +150,7 @@ def page(result: dict[str, Any]) -> str:
         "`python benchmarks/threshold.py` writes this page, on 2 cores.", "",
         "## Linear teacher, d = 5, m = 200, λ = 1e-6", "",
         f"{a['runs']} runs to their ends, {a['failed']} failed, and those from λ = 10: "
-        f"{a['core_hours']:.2g} hours of one core. Medians over {a['seeds']} seeds; losses are L½.", "",
+        f"{a['core_hours']:.2g} hours of one core. Medians over {a['seeds']} seeds.", "",
         "```text", a["table"], "```", "",
         "![The threshold](threshold.png)", "",
         "Verdicts: " + ", ".join(f"{name} {count}" for name, count in a["kinds"].items()) + ".", "",
