@@ -22,7 +22,9 @@
 # This notebook goes from single runs to the threshold.
 
 # %%
+# %matplotlib inline
 import numpy as np
+from IPython.display import display
 
 import flowsim as fs
 from flowsim.experiments import HalfSpaces, KernelInterpolator, excess_loss
@@ -110,7 +112,7 @@ found = fs.threshold(n=[4, 8, 16, 40, 100, 250], d=3, noise=0.5, seed=range(4), 
 print(found.table())
 
 # %%
-found.plot()
+display(found.plot())
 
 # %% [markdown]
 # Everything is an `xarray.Dataset` over the axes of the study.
