@@ -196,6 +196,25 @@ def write_xarray(tree: xarray.DataTree | xarray.Dataset, path: StrPath) -> None:
         temporary.write_bytes(image.getbuffer())
 
 
+def read_xarray(path: StrPath) -> xarray.DataTree:
+    """Read what `write_xarray` has written, into memory.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read, or is no netCDF4 file.
+    """
+    import xarray
+
+    try:
+        with xarray.open_datatree(path, engine="h5netcdf") as tree:
+            return tree.load()
+    except (OSError, ValueError, TypeError):
+        raise OSError(
+            f"Argument `path` must name a netCDF4 file that can be read, but {path} is none."
+        ) from None
+
+
 def check_path(path: Any) -> Path:
     """Return a path that results can be written to, before they are made.
 

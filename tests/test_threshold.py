@@ -219,6 +219,8 @@ def test_a_study_comes_back_from_its_file(small: Threshold, tmp_path: Path) -> N
     assert again.sweep.trajectories is not None
     assert again.table() == small.table()
     small.sweep.save(tmp_path / "sweep.nc")
+    with pytest.raises(OSError, match="must name a netCDF4 file that can be read"):
+        Threshold.load(tmp_path / "none.nc")
     with pytest.raises(ValueError, match="must name the file of a threshold's study"):
         Threshold.load(tmp_path / "sweep.nc")
     with xr.open_dataset(tmp_path / "again.nc") as plain:

@@ -21,7 +21,7 @@ RECORD_FORMAT = 1
 #: The network of a run is drawn with this added to the run's seed: with the very seed of the data,
 #: its neurons would be multiples of the inputs.
 NETWORK_SEED = 2**31
-_DRAWN = {"n": "n", "d": "d", "noise": "noise", "seed": "seed", "inputs": "inputs"}
+_DRAWN = ("n", "d", "noise", "seed", "inputs")
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class Recipe:
     def dataset(self, point: Point) -> Dataset:
         """Draw the training data of a run."""
         make = datasets.linear_teacher if self.data is None else self.data
-        return make(**{name: getattr(point, item) for name, item in _DRAWN.items()})
+        return make(**{name: getattr(point, name) for name in _DRAWN})
 
     def engine(self, point: Point) -> Any:
         """Return what integrates a run."""

@@ -184,10 +184,9 @@ class Sweep:
         OSError, ValueError
             If it cannot be read, or is the file of no sweep.
         """
-        import xarray as xr
+        from flowsim.files import read_xarray
 
-        with xr.open_datatree(path, engine="h5netcdf") as tree:
-            loaded = tree.load()
+        loaded = read_xarray(path)
         dataset = loaded.to_dataset()
         if not set(FIELDS) - set(COST) <= set(dataset.data_vars):
             raise ValueError(f"Argument `path` must name the file of a sweep, but {path} is none.")
@@ -195,7 +194,7 @@ class Sweep:
         if "trajectories" in loaded.children:
             group: Any = loaded["trajectories"]
             rows = group.to_dataset(inherit=False)
-        return Sweep(dataset, rows, _recipe_of(dataset, rows is not None))
+        return Sweep(dataset, rows, recipe_of(dataset, rows is not None))
 
     @property
     def failed(self) -> int:
@@ -207,7 +206,7 @@ class Sweep:
         return f"Sweep({sizes or 'one run'}; {self.dataset.status.size} runs, {self.failed} failed)"
 
 
-def _recipe_of(dataset: xarray.Dataset, trajectories: bool) -> Recipe | None:
+def recipe_of(dataset: xarray.Dataset, trajectories: bool) -> Recipe | None:
     """Return the recipe that a file tells, or None if it had code of its own."""
     if dataset.attrs.get("own_code"):
         return None

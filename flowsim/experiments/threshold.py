@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from flowsim._arguments import real
 from flowsim.experiments.analysis import INTERPOLATION_RTOL, analyse
 from flowsim.experiments.records import FIELDS
-from flowsim.experiments.result import Sweep
+from flowsim.experiments.result import Sweep, recipe_of
 from flowsim.experiments.sweep import StudyProgress, checked_options, sweep
 from flowsim.files import check_path
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 #: Numbers of samples of a whole study and of a quick one.
 SAMPLES = (5, 10, 15, 20, 30, 40, 50, 70, 100, 150, 200, 300, 500, 1000, 2000)
 QUICK_SAMPLES = (5, 10, 20, 40, 70, 100, 200)
-DEFAULT_NEURONS = 200
 #: Attributes of a file's lazy runs that are axes of the others.
 _FIXED = "fixed_"
 
@@ -102,18 +101,17 @@ class Threshold:
         OSError, ValueError
             If it cannot be read, or is the file of no such study.
         """
-        import xarray as xr
+        from flowsim.files import read_xarray
 
-        sweep = Sweep.load(path)
-        with xr.open_datatree(path, engine="h5netcdf") as tree:
-            groups = {name: tree[name].load() for name in ("analysis", "lazy") if name in tree}
+        sweep, groups = Sweep.load(path), read_xarray(path).children
         if "analysis" not in groups:
             raise ValueError(
                 f"Argument `path` must name the file of a threshold's study, but {path} is none."
             )
         lazy = None
         if "lazy" in groups:
-            lazy = Sweep(_without_index(_own(groups["lazy"])))
+            runs = _without_index(_own(groups["lazy"]))
+            lazy = Sweep(runs, None, recipe_of(runs, False))
         return Threshold(sweep, _own(groups["analysis"]), lazy)
 
     def __repr__(self) -> str:
@@ -244,7 +242,7 @@ def _lazy(
     """Run the same data from networks of a large scale, of as many neurons."""
     if scale is None:
         return None
-    m = common.get("m", DEFAULT_NEURONS)
+    m = common.get("m", inspect.signature(sweep).parameters["m"].default)
     least = min(m) if isinstance(m, Iterable) else m
     few = [size for size in samples if 2 * size <= least] if lazy_n is None else list(lazy_n)
     if not few:
