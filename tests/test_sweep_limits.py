@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import flowsim as fs
-from flowsim.experiments import StudyProgress, Sweep, sweep
+from flowsim.experiments import StudyProgress, Sweep, pool, sweep
 
 
 def never(progress: StudyProgress) -> None:
@@ -208,3 +208,14 @@ def test_schedulers_must_answer() -> None:
         sweep(**small, client="tcp://127.0.0.1:1")
     with pytest.raises(ValueError, match="`client` must be the address of a scheduler"):
         sweep(**small, client="somewhere")
+
+
+def test_a_local_cluster_that_has_lost_all_workers_gets_new_ones() -> None:
+    from distributed import Client
+
+    with pool._local(1) as cluster, Client(cluster) as client:
+        (nanny,) = cluster.workers.values()
+        client.sync(nanny.close)
+        pool._revive(client)
+        client.wait_for_workers(1, timeout=60)
+        assert client.submit(sum, [1, 2]).result(timeout=60) == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ _DEATHS = 2
 #: Seconds without a result after which workers are counted: some die so early that none replaces
 #: them.
 _SILENCE = 30.0
-#: Seconds in which a scheduler must answer.
+#: Seconds in which a scheduler must answer, or dead workers be cleared away.
 _PATIENCE = 10.0
 #: Worker processes import the script that starts them.
 _GUARD = (
@@ -126,6 +127,9 @@ def _revive(connected: Client) -> None:
     if isinstance(cluster, LocalCluster) and not connected.scheduler_info()["workers"]:
         count = len(cluster.worker_spec)
         cluster.scale(0)
+        until = time.monotonic() + _PATIENCE
+        while cluster.workers and time.monotonic() < until:  # else the dead ones stay
+            time.sleep(0.1)
         cluster.scale(max(count, 1))
 
 
