@@ -1,0 +1,143 @@
+"""Claims as JSON: every number exact, so that a file says what was proved and no more.
+
+Fractions are strings; a binary number is ``"<hexadecimal mantissa>p<exponent>"``, a ball has its
+radius after ``~``.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import Any
+
+from flint import arb
+
+from flowsim.certificates.balls import dyadic
+from flowsim.certificates.claim import ROLES, Claim, Network, Neuron
+from flowsim.certificates.planes import Data
+
+_BALL = re.compile(r"(-?[0-9a-f]+)p(-?\d+)(?:~([0-9a-f]+)p(-?\d+))?")
+
+
+def encode_ball(x: arb) -> str:
+    """Return a ball as text, exactly."""
+    text = _encode_exact(x.mid())
+    return text if x.is_exact() else f"{text}~{_encode_exact(x.rad())}"
+
+
+def _encode_exact(x: arb) -> str:
+    mantissa, exponent = x.man_exp()
+    return f"{int(mantissa):x}p{int(exponent)}"
+
+
+def decode_ball(text: Any) -> arb:
+    """Return the ball of a text."""
+    found = _BALL.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError(f"{text!r} is not a ball")
+    middle = dyadic(int(found[1], 16), int(found[2]))
+    if found[3] is None:
+        return middle
+    return arb(middle, dyadic(int(found[3], 16), int(found[4])))
+
+
+def encode(claim: Claim) -> dict[str, Any]:
+    """Return a claim as what JSON holds."""
+    data = claim.data
+    better = claim.better
+    return {
+        "X": [[str(x) for x in row] for row in data.X],
+        "y": [str(y) for y in data.y],
+        "negative_slope": str(data.slope),
+        "weight": str(data.weight),
+        "everything": claim.everything,
+        "turning": claim.turning.hex(),
+        "neurons": [_encode_neuron(neuron) for neuron in claim.neurons],
+        "better": None if better is None else {
+            "a": [x.hex() for x in better.a], "W": [[x.hex() for x in w] for w in better.W],
+        },
+        "ways": [{"neuron": j, "direction": [x.hex() for x in u]} for j, u in claim.ways],
+    }  # fmt: skip
+
+
+def _encode_neuron(neuron: Neuron) -> dict[str, Any]:
+    out: dict[str, Any] = {
+        "role": neuron.role,
+        "sign": neuron.sign,
+        "w": [encode_ball(x) for x in neuron.w],
+        "gap": encode_ball(neuron.gap),
+        "code": "".join("-0+"[side + 1] for side in neuron.code),
+    }
+    for name in ("walls", "open", "held"):
+        if getattr(neuron, name):
+            out[name] = list(getattr(neuron, name))
+    return out
+
+
+def decode(raw: Any) -> Claim:
+    """Return the claim of what JSON held.
+
+    Raises
+    ------
+    ValueError
+        With what is wrong.
+    """
+    try:
+        data = Data(
+            tuple(tuple(Fraction(x) for x in row) for row in raw["X"]),
+            tuple(Fraction(y) for y in raw["y"]),
+            Fraction(raw["negative_slope"]), Fraction(raw["weight"]),
+        )  # fmt: skip
+        _check_data(data)
+        neurons = tuple(_decode_neuron(x, data) for x in raw["neurons"])
+        better = raw["better"]
+        claim = Claim(
+            data, neurons, _flag(raw["everything"]), float.fromhex(raw["turning"]),
+            None if better is None else Network(
+                tuple(float.fromhex(x) for x in better["a"]),
+                tuple(tuple(float.fromhex(x) for x in w) for w in better["W"]),
+            ),
+            tuple((_index(x["neuron"], len(neurons)),
+                   tuple(float.fromhex(u) for u in x["direction"])) for x in raw["ways"]),
+        )  # fmt: skip
+    except (KeyError, TypeError, ZeroDivisionError, AttributeError, OverflowError) as error:
+        raise ValueError(f"it is not a claim ({type(error).__name__}: {error})") from None
+    if any(len(u) != data.d for _, u in claim.ways):
+        raise ValueError("a direction has another dimension than the data")
+    return claim
+
+
+def _check_data(data: Data) -> None:
+    if not data.X or any(len(row) != data.d for row in data.X) or len(data.y) != data.n:
+        raise ValueError("the shapes of X and y do not fit")
+    if data.d == 0 or not all(any(row) for row in data.X):
+        raise ValueError("X has a zero row")
+    if not 0 <= data.slope < 1 or data.weight * data.n not in (1, 2):
+        raise ValueError("the slope or the weight of the loss is none that there is")
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{value!r} is neither true nor false")
+    return value
+
+
+def _index(value: Any, size: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < size:
+        raise ValueError(f"{value!r} is no index below {size}")
+    return value
+
+
+def _decode_neuron(raw: Any, data: Data) -> Neuron:
+    code = tuple("-0+".index(side) - 1 for side in raw["code"])
+    w = tuple(decode_ball(x) for x in raw["w"])
+    gap = decode_ball(raw["gap"])
+    if len(code) != data.planes or len(w) != data.d:
+        raise ValueError("a neuron's shapes do not fit the data")
+    if raw["role"] not in ROLES or raw["sign"] not in (1, -1) or not gap.is_exact():
+        raise ValueError("a neuron's role, sign or gap is none that there is")
+    loose = {
+        name: tuple(_index(g, data.planes) for g in raw.get(name, []))
+        for name in ("walls", "open", "held")
+    }
+    return Neuron(raw["role"], raw["sign"], w, gap, code, **loose)

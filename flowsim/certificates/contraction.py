@@ -1,0 +1,282 @@
+"""Theorems A and B in balls: the flow keeps its cells and the loss contracts to its limit.
+
+Notation and proof: docs/certificates.md. With ``ω = 1/n`` (2/n for the mean loss),
+``B_j = diag(c_j) X P_j``, V the range of the core's, ``e = P_V r``, ``E = (ω e.e)^½``,
+``K = ω Σ_core B̂_j (a_j² + w_j w_jᵀ) B̂_jᵀ``, ``μ = λ_min(K on V)``,
+``τ_j = ω^½ (|K^-½ B_j| + Σ_open (1-s) |x_g| |K^-½ b_g|)`` and ``q = τ E₀ / μ^½``: if
+``∫_0^Δ g² >= q`` for the kernel's bound ``K(t) >= g(Δ)² K(0)``, then neuron j turns by at most
+``τ_j Δ / τ`` and ``L - L_∞`` decays like ``exp(-2 μ g(Δ)² t)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flint import arb, arb_mat
+
+from flowsim.certificates.balls import (
+    NotProved,
+    ball,
+    column,
+    dot,
+    eigenvalue_bounds,
+    identity,
+    is_positive,
+    largest_eigenvalue,
+    lower,
+    upper,
+)
+from flowsim.certificates.basis import Basis
+from flowsim.certificates.claim import Claim, Neuron
+from flowsim.certificates.forces import Forces
+from flowsim.certificates.placed import Placed, check_sides, place, projector, residual
+from flowsim.certificates.planes import Code, Data
+
+Cell = tuple[Code, tuple[int, ...], tuple[int, ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class Contraction:
+    """What Theorem A says of a claim, all in balls.
+
+    Attributes
+    ----------
+    basis : Basis
+        Of V.
+    placed : list of Placed
+    r_star : list of n balls
+        The residual's limit.
+    loss, limit_loss : arb
+    mu, tau, E0, q, turning, rate : arb
+        As above; `mu` and `rate` are lower bounds, `tau`, `q` and `turning` upper ones.
+    slack : arb
+        The smallest sine of a margin less that of what it must exceed.
+    """
+
+    basis: Basis
+    placed: list[Placed]
+    r_star: list[arb]
+    loss: arb
+    limit_loss: arb
+    mu: arb
+    tau: arb
+    E0: arb
+    q: arb
+    turning: arb
+    rate: arb
+    slack: arb
+
+
+def contraction(claim: Claim) -> Contraction:
+    """Prove Theorem A (B, if the core fits everything) for a claim.
+
+    Raises
+    ------
+    NotProved
+        With what does not hold.
+    """
+    data = claim.data
+    _check_roles(claim)
+    placed = place(claim)
+    basis = Basis.of(claim)
+    r = residual(data, placed)
+    e, r_star = basis.split(r)
+    omega = ball(data.weight)
+    kernel = _Kernel(data, basis, placed)
+    E0 = upper((omega * dot(e, e)).sqrt())
+    core = claim.having("core")
+    tau_of = {cell: kernel.tau(cell) for cell in {_cell(claim.neurons[j]) for j in _moving(claim)}}
+    tau = upper(_largest([tau_of[_cell(claim.neurons[j])] for j in core]))
+    q = upper(tau * E0 / kernel.mu.sqrt())
+    turning = ball(claim.turning)
+    worst = _check_turning(q, turning, [placed[j] for j in core])
+    angles: list[arb | None] = [None] * len(placed)
+    for j in _moving(claim):
+        angles[j] = upper(tau_of[_cell(claim.neurons[j])] * turning / tau)
+    for j in claim.having("free", "dead"):
+        angles[j] = arb(0)
+    slack = check_sides(data, placed, angles)
+    if not claim.everything:
+        slack = slack.min(_check_forces(claim, placed, angles, basis, r_star, E0))
+    half = omega / 2
+    return Contraction(
+        basis, placed, r_star, half * dot(r, r), half * dot(r_star, r_star),
+        kernel.mu, tau, E0, q, turning, lower(2 * kernel.mu * worst), slack,
+    )  # fmt: skip
+
+
+def _cell(neuron: Neuron) -> Cell:
+    return neuron.cell
+
+
+def _moving(claim: Claim) -> list[int]:
+    """Return the neurons whose turning is bounded."""
+    return claim.having("core", "carried")
+
+
+def _largest(balls: Sequence[arb]) -> arb:
+    top = balls[0]
+    for x in balls[1:]:
+        top = top.max(x)
+    return top
+
+
+def _check_forces(
+    claim: Claim, placed: Sequence[Placed], angles: Sequence[arb | None], basis: Basis,
+    r_star: Sequence[arb], E0: arb,
+) -> arb:  # fmt: skip
+    """Check that slides and walls hold, once for all neurons of a cell; return the least slack."""
+    forces = Forces(claim.data, basis, r_star, E0 / ball(claim.data.weight).sqrt())
+    slack, seen = arb(1), set()
+    for j in _moving(claim):
+        neuron, p, angle = claim.neurons[j], placed[j], angles[j]
+        if not (neuron.slides or neuron.walls):
+            continue
+        assert angle is not None
+        if not p.dominated:
+            size = (p.a * p.a + dot(p.w, p.w)).sqrt()
+            if not size * angle.expm1() < abs(p.a):
+                raise NotProved(f"a of neuron {j} may change its sign")
+        if (neuron.cell, neuron.sign) not in seen:
+            seen.add((neuron.cell, neuron.sign))
+            slack = slack.min(forces.check(j, neuron))
+    return slack
+
+
+def _check_roles(claim: Claim) -> None:
+    """Check what the roles allow, before anything is computed."""
+    data, everything = claim.data, claim.everything
+    if not claim.having("core"):
+        raise NotProved("there is no core")
+    for j, neuron in enumerate(claim.neurons):
+        slides, loose = set(neuron.slides), {*neuron.walls, *neuron.open}
+        if set(neuron.walls) & set(neuron.open) or slides & loose:
+            raise NotProved(f"neuron {j} has a hyperplane of two kinds")
+        if neuron.role in ("core", "carried") and not slides <= set(neuron.held) <= slides | loose:
+            raise NotProved(f"neuron {j} is held on a hyperplane that it may leave")
+        if everything and (neuron.role == "carried" or (neuron.role == "core" and slides)):
+            raise NotProved("where the core fits every label, all hyperplanes are open")
+        if everything and neuron.walls:
+            raise NotProved("where the core fits every label, all hyperplanes are open")
+        if not everything and neuron.role == "free":
+            raise NotProved(f"neuron {j} may go anywhere, but the core does not fit every label")
+        if neuron.role == "dead":
+            _check_off(data, j, neuron)
+
+
+def _check_off(data: Data, j: int, neuron: Neuron) -> None:
+    """A dead neuron has every sample off, and no slope that keeps it alive."""
+    if data.slope:
+        raise NotProved(f"neuron {j} cannot be dead: the slope is not zero")
+    for g, side in enumerate(neuron.code):
+        if side == 0 or any(side * data.scale[k] > 0 for k in data.members[g]):
+            raise NotProved(f"neuron {j} is not off on sample {data.leader[g]}")
+
+
+class _Kernel:
+    """K on V in the coordinates of a basis, and how far its cells' fields reach."""
+
+    def __init__(self, data: Data, basis: Basis, placed: Sequence[Placed]) -> None:
+        self.data, self.basis = data, basis
+        self.omega = ball(data.weight)
+        moments: dict[Cell, arb_mat] = {}
+        for p in placed:
+            if p.neuron.role == "core":
+                cell = p.neuron.cell
+                moment = self._moment(p)
+                moments[cell] = moments[cell] + moment if cell in moments else moment
+        K = arb_mat(basis.size, basis.size)
+        for cell, moment in moments.items():
+            F = self._features(cell, free=True)
+            K += self.omega * (F * moment * F.transpose())
+        self.mu = self._least(K)
+        self.inverse = K.inv()
+
+    def _least(self, K: arb_mat) -> arb:
+        """Return a lower bound of the eigenvalues of K on V, which must be positive."""
+        low = eigenvalue_bounds(K)[0]
+        if not is_positive(low):
+            raise NotProved("the core's kernel is singular to rounding")
+        return lower(low / self.basis.gram_top)
+
+    def _moment(self, p: Placed) -> arb_mat:
+        """Return ``a² + w wᵀ``, without the second where the neuron's cell may change."""
+        moment = p.a * p.a * identity(self.data.d)
+        if p.neuron.walls or p.neuron.open:
+            return moment
+        w = arb_mat(self.data.d, 1, p.w)
+        return moment + w * w.transpose()
+
+    def _features(self, cell: Cell, *, free: bool) -> arb_mat:
+        """Return ``Qᵀ diag(c) X P``, P orthogonal to the slides, and if `free` to loose planes."""
+        code, walls, loose = cell
+        slides = [g for g, side in enumerate(code) if side == 0]
+        held = sorted({*slides, *walls, *loose}) if free else slides
+        if len(held) >= self.data.d:  # nothing is left, if they are independent
+            held = self._independent(held)
+        c = [ball(x) for x in self.data.coefficients(code)]
+        rows = [[ck * x for x in row] for ck, row in zip(c, self.data.x.tolist(), strict=True)]
+        return self.basis.coordinates(arb_mat(rows)) * projector(self.data, held)
+
+    def _independent(self, planes: list[int]) -> list[int]:
+        """Return the first hyperplanes of a list that are independent: they span the rest or not,
+        a projector orthogonal to fewer of them would not do."""
+        kept: list[int] = []
+        for g in planes:
+            try:
+                projector(self.data, [*kept, g])
+            except NotProved:
+                continue
+            kept.append(g)
+        if len(kept) < self.data.d and len(kept) < len(planes):
+            raise NotProved("a neuron is near linearly dependent hyperplanes")
+        return kept
+
+    def tau(self, cell: Cell) -> arb:
+        """Return an upper bound of ``τ_j`` of a cell's neurons."""
+        F = self._features(cell, free=False)
+        reach = largest_eigenvalue(F.transpose() * self.inverse * F).sqrt()
+        jump = 1 - ball(self.data.slope)
+        for g in cell[2]:
+            b = self.basis.coordinates(column(self._kink(g)))
+            length = upper((b.transpose() * self.inverse * b)[0, 0]).sqrt()
+            reach += jump * self.data.normal_size[g] * length
+        return upper(self.omega.sqrt() * reach)
+
+    def _kink(self, g: int) -> list[arb]:
+        column = [arb(0)] * self.data.n
+        for k, size in self.data.kink(g):
+            column[k] = ball(size)
+        return column
+
+
+def _check_turning(q: arb, turning: arb, core: Sequence[Placed]) -> arb:
+    """Check that ``∫_0^Δ g² > q``; return ``g(Δ)²``, by which the kernel may shrink.
+
+    ``g² = exp(-κΔ)``, κ = 3/√2, for ``|a| >= |w|``; else ``g = 1 - ρ(e^Δ - 1)`` with ρ the
+    largest ``|(a, w)| / |a|``.
+    """
+    if not is_positive(turning):
+        raise NotProved("the bound of the turning is not positive")
+    if all(p.dominated for p in core):
+        kappa = 3 / arb(2).sqrt()
+        worst = (-kappa * turning).exp()
+        room = (1 - worst) / kappa
+    else:
+        rho = upper(_largest([((p.a * p.a + dot(p.w, p.w)).sqrt() / abs(p.a)) for p in core]))
+        shrunk = 1 - rho * turning.expm1()
+        if not is_positive(shrunk):
+            raise NotProved("neurons may turn so far that the kernel vanishes")
+        worst = shrunk * shrunk
+        top = 1 + rho
+        room = (
+            top * top * turning
+            - 2 * rho * top * turning.expm1()
+            + rho * rho * (2 * turning).expm1() / 2
+        )
+    if not room > q:
+        raise NotProved(
+            f"the residual is too large for the core to contract it: q = {float(q.mid()):.3g}"
+        )
+    return worst

@@ -1,0 +1,173 @@
+"""Theorems C and D in balls: what kind of point the flow of a claim converges to.
+
+Near the limit ``L - L_∞ >= -ω r* . h``, and each neuron's share of ``r* . h`` is
+``sign(a) |a| Σ_k r*_k (σ(s_k) - c_k s_k)``: zero in its cell, not positive at slides and walls with
+``a r* . b_g < 0``. What does not move decides the rest: docs/certificates.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from flint import arb, fmpz_mat
+
+from flowsim.certificates.balls import NotProved, ball, dot
+from flowsim.certificates.claim import Claim, Network
+from flowsim.certificates.contraction import Contraction
+from flowsim.certificates.planes import Data, rational_column
+
+#: A limit below this part of the loss of h = 0 interpolates data that have been rounded.
+ROUNDED = 1e-18
+
+
+def kind_of(claim: Claim, found: Contraction) -> tuple[str, str]:
+    """Return what the limit is, one of the kinds of `flowsim.solution.Final`, and why.
+
+    Raises
+    ------
+    NotProved
+        With what is not decided.
+    """
+    data = claim.data
+    if claim.having("removed"):
+        return _removed(claim, found)
+    if claim.everything:
+        return "interpolation", "the core fits every label"
+    span = found.basis.span
+    assert span is not None
+    if span.contains(rational_column(data.y)):
+        return "interpolation", "the labels lie in the range of the core's features"
+    if found.limit_loss < ROUNDED * ball(data.weight / 2) * _square(data):
+        return "interpolation", "the core fits every label up to their rounding"
+    if _is_attainable(claim, found):
+        return "global_minimum", "no network of any width has a smaller loss"
+    way = _way_down(claim, found)
+    if way is not None:
+        return "saddle", way
+    _check_still(claim, found)
+    if claim.better is not None:
+        _check_better(claim, found.limit_loss)
+        return (
+            "spurious_local_minimum",
+            "no neuron can lower the loss from here, and a better network of this width is "
+            "exhibited",
+        )
+    return "local_minimum", "no neuron can lower the loss from here"
+
+
+def _square(data: Data) -> arb:
+    return sum((ball(y) * ball(y) for y in data.y), arb(0))
+
+
+def _removed(claim: Claim, found: Contraction) -> tuple[str, str]:
+    """Theorem D: without its smallest neurons the state tends to a saddle."""
+    best = None
+    for j in claim.having("removed"):
+        rate = growth(claim.data, found.r_star, claim, j, found)
+        if rate > 0 and (best is None or rate > best):
+            best = rate
+    if best is None:
+        raise NotProved("no neuron that has been removed is shown to grow")
+    return (
+        "saddle",
+        f"without {len(claim.having('removed'))} light neuron(s) the flow tends to a point from "
+        f"which they lower the loss; they grow like exp({float(best.mid()):.4g} t)",
+    )
+
+
+def growth(data: Data, r_star: Sequence[arb], claim: Claim, j: int, found: Contraction) -> arb:
+    """Return ``sign(a) ψ*(u)`` of a neuron, ``u = w / |w|``: its rate of growth at the limit."""
+    p = found.placed[j]
+    return p.neuron.sign * psi(data, r_star, p.w) / dot(p.w, p.w).sqrt()
+
+
+def psi(
+    data: Data, r: Sequence[arb], u: Sequence[arb], samples: Iterable[int] | None = None
+) -> arb:
+    """Return ``ω Σ_k r_k σ(u . x_k)``, over some samples or all."""
+    slope, total = ball(data.slope), arb(0)
+    for k in range(data.n) if samples is None else samples:
+        s = dot([ball(x) for x in data.X[k]], u)
+        total += r[k] * (s.max(arb(0)) + slope * s.min(arb(0)))
+    return ball(data.weight) * total
+
+
+def _is_attainable(claim: Claim, found: Contraction) -> bool:
+    """Whether V holds the outputs of all networks: those of every kink, and linear ones."""
+    data, span = claim.data, found.basis.span
+    assert span is not None
+    if span.size < data.planes:
+        return False
+    whole = tuple([1] * data.planes)
+    linear: fmpz_mat = data.columns(whole, ())  # on one side of all hyperplanes, or of -w
+    if not all(span.contains(data.kink_column(g)) for g in range(data.planes)):
+        return False
+    return span.contains(linear)
+
+
+def _way_down(claim: Claim, found: Contraction) -> str | None:
+    """Return how a neuron that does not move could lower the loss, if a way is exhibited."""
+    data = claim.data
+    for j, direction in claim.ways:
+        neuron = claim.neurons[j]
+        u = [arb(x) for x in direction]
+        samples = None
+        if neuron.role == "dead":
+            samples = [k for g in neuron.held for k in data.members[g]]
+        elif neuron.role not in ("origin", "zero"):
+            continue
+        gain = psi(data, found.r_star, u, samples)
+        if neuron.role == "zero":  # it may take either sign
+            gain = abs(gain)
+        else:
+            gain = neuron.sign * gain
+        if gain > 0:
+            where = "on its last hyperplane" if neuron.role == "dead" else "at the origin"
+            return f"neuron {j}, {where}, could lower the loss"
+    return None
+
+
+def _check_still(claim: Claim, found: Contraction) -> None:
+    """Check that no neuron that does not move can lower the loss."""
+    data, span = claim.data, found.basis.span
+    assert span is not None
+
+    def repelled(sign: int, g: int, j: int) -> None:
+        pull = sum((ball(s) * found.r_star[k] for k, s in data.kink(g)), arb(0))
+        if not (sign * pull < 0 or span.contains(data.kink_column(g))):
+            raise NotProved(f"neuron {j} might lower the loss at sample {data.leader[g]}")
+
+    for j, neuron in enumerate(claim.neurons):
+        if neuron.role == "dead":
+            for g in neuron.held:
+                repelled(neuron.sign, g, j)
+        elif neuron.role == "origin":
+            if any(len(members) > 1 for members in data.members):
+                raise NotProved(f"neuron {j} is at the origin of data with parallel samples")
+            for g in range(data.planes):
+                repelled(neuron.sign, g, j)
+        elif neuron.role == "zero":
+            raise NotProved(f"neuron {j} is zero and may take either sign")
+
+
+def loss_of(data: Data, network: Network) -> arb:
+    """Return the loss of a network of floats."""
+    slope, total = ball(data.slope), arb(0)
+    for row, y in zip(data.X, data.y, strict=True):
+        x, h = [ball(v) for v in row], arb(0)
+        for a, w in zip(network.a, network.W, strict=True):
+            s = dot(x, [arb(v) for v in w])
+            h += arb(a) * (s.max(arb(0)) + slope * s.min(arb(0)))
+        total += (ball(y) - h) ** 2
+    return ball(data.weight) / 2 * total
+
+
+def _check_better(claim: Claim, limit: arb) -> None:
+    better = claim.better
+    assert better is not None
+    if len(better.a) != len(better.W) or any(len(w) != claim.data.d for w in better.W):
+        raise NotProved("the better network's shapes do not fit")
+    if len(better.a) > len(claim.neurons):
+        raise NotProved("the better network has more neurons")
+    if not loss_of(claim.data, better) < limit:
+        raise NotProved("the network that is exhibited is not better")

@@ -1,0 +1,129 @@
+"""The claimed state in balls: neurons put onto their hyperplanes, the residual, projectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flint import arb, arb_mat
+
+from flowsim.certificates.balls import NotProved, ball, dot, identity, matrix, norm
+from flowsim.certificates.claim import Claim, Neuron
+from flowsim.certificates.planes import Code, Data
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """A neuron with ``w`` exactly on the hyperplanes it is held on, and ``a`` from its gap."""
+
+    neuron: Neuron
+    a: arb
+    w: list[arb]
+    size: arb  # max(|a|, |w|)
+
+    @property
+    def dominated(self) -> bool:
+        """Whether ``|a| >= |w|``, for ever."""
+        return bool(self.neuron.gap >= 0)
+
+
+def projector(data: Data, planes: Sequence[int]) -> arb_mat:
+    """Return the projector (d, d) orthogonal to the hyperplanes' normals, which are independent."""
+    if not planes:
+        return identity(data.d)
+    N = matrix([data.normal[g] for g in planes])
+    return identity(data.d) - N.transpose() * gram_inverse(N) * N
+
+
+def gram_inverse(N: arb_mat) -> arb_mat:
+    """Return ``(N Nᵀ)⁻¹``."""
+    try:
+        return (N * N.transpose()).inv()
+    except ZeroDivisionError:
+        raise NotProved("a neuron slides on linearly dependent hyperplanes") from None
+
+
+def place(claim: Claim) -> list[Placed]:
+    """Return every neuron of a claim on its hyperplanes.
+
+    Raises
+    ------
+    NotProved
+        If a neuron is not on the side of a hyperplane that its code says.
+    """
+    projectors: dict[tuple[int, ...], arb_mat] = {}
+    out = []
+    for j, neuron in enumerate(claim.neurons):
+        w = list(neuron.w)
+        if neuron.held:
+            if neuron.held not in projectors:
+                projectors[neuron.held] = projector(claim.data, neuron.held)
+            w = (projectors[neuron.held] * arb_mat(len(w), 1, w)).entries()
+        square = dot(w, w) + neuron.gap
+        if neuron.role in ("zero", "origin"):
+            if not all(x == 0 for x in w):
+                raise NotProved(f"neuron {j} is not at w = 0")
+            square = neuron.gap
+        if not (square > 0 or (neuron.role == "zero" and square == 0)):
+            raise NotProved(f"the sign of a of neuron {j} cannot be told")
+        a = neuron.sign * square.sqrt()
+        out.append(Placed(neuron, a, w, abs(a) if neuron.gap >= 0 else norm(w)))
+    return out
+
+
+def residual(data: Data, placed: Sequence[Placed]) -> list[arb]:
+    """Return ``r_k = y_k - h(x_k)``: what the neurons of a cell give depends on their sum only."""
+    sums: dict[Code, list[arb]] = {}
+    for p in placed:
+        if p.neuron.role not in ("core", "carried", "free"):
+            continue
+        total = sums.setdefault(p.neuron.code, [arb(0)] * data.d)
+        for i, x in enumerate(p.w):
+            total[i] += p.a * x
+    r = [ball(y) for y in data.y]
+    for code, total in sums.items():
+        outputs = (data.x * arb_mat(data.d, 1, total)).entries()
+        for k, c in enumerate(data.coefficients(code)):
+            if c:
+                r[k] -= ball(c) * outputs[k]
+    return r
+
+
+def check_sides(data: Data, placed: Sequence[Placed], turning: Sequence[arb | None]) -> arb:
+    """Check that no neuron leaves its cell while it turns by `turning`; return the least slack.
+
+    A neuron's angular margin to hyperplane g is ``arcsin(|x_g . w| / (|x_g| max(|a|, |w|)))``; on
+    hyperplanes that it may reach or cross it need only be on the claimed side now. None stands
+    for a neuron that is not looked at.
+
+    Raises
+    ------
+    NotProved
+        With the neuron and the sample.
+    """
+    slack = arb(1)
+    for j, (p, angle) in enumerate(zip(placed, turning, strict=True)):
+        if angle is None:
+            continue
+        sine = angle.sin() if angle < 1.5 else arb(1)
+        loose = set(p.neuron.walls) | set(p.neuron.open)
+        held = set(p.neuron.held)
+        for g in range(data.planes):
+            side = p.neuron.code[g]
+            if g in held:
+                continue
+            if side == 0:
+                raise NotProved(f"neuron {j} slides where it is not held, {_where(data, g)}")
+            margin = side * dot(data.normal[g], p.w) / (data.normal_size[g] * p.size)
+            need = arb(0) if g in loose else sine
+            if not margin > need:
+                raise NotProved(
+                    f"neuron {j} may cross the hyperplane of {_where(data, g)}: its margin is "
+                    f"{float(margin.mid()):.3g}, and it may turn by {float(angle.mid()):.3g}"
+                )
+            slack = slack.min(margin - need)
+    return slack
+
+
+def _where(data: Data, g: int) -> str:
+    return f"sample {data.leader[g]}"
