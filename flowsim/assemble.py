@@ -12,19 +12,18 @@ from flowsim.alignment.end import Alignment
 from flowsim.alignment.phase import alignment_of
 from flowsim.cells import Cells
 from flowsim.data import Dataset
+from flowsim.endings import final_of
 from flowsim.engines.cell_flow import CellFlow
 from flowsim.engines.piecewise import Integrator
 from flowsim.engines.piecewise.restart import restart_of
-from flowsim.engines.record import Flow, Record, snapshot
+from flowsim.engines.record import Flow, Record
 from flowsim.engines.state_store import StateStore, Stored
-from flowsim.events import ALIVE, Event, Events
+from flowsim.events import Event, Events
 from flowsim.network import TwoLayerReLU
 from flowsim.plateaus import plateau_indices
 from flowsim.provenance import provenance
 from flowsim.solution import Final, History, Restart, Solution, States
 from flowsim.state import State
-from flowsim.stationarity.classify import Verdict, classify
-from flowsim.stationarity.exact import exact_limit_loss
 
 #: How often the store of states has joined its bins.
 HALVINGS = "halvings"
@@ -64,7 +63,7 @@ def solution_of_cells(
         alive=np.array(record.alive, dtype=np.int64),
     )
     status = record.status or "running"
-    final = _final(net, data, flow, record, history)
+    final = final_of(net, data, flow, record, history)
     return Solution(
         data=data,
         initial=net,
@@ -87,8 +86,8 @@ def _events(record: Record, history: History, settings: dict[str, Any], cells: C
     late = []
     if settings["residual"] == "full":
         late = [Event(record.time[i], "plateau") for i in plateau_indices(history.speed)]
-    if record.status == "stationary":
-        late.append(Event(record.time[-1], "stationary"))
+    if record.status in ("stationary", "certified"):
+        late.append(Event(record.time[-1], record.status))
     return record.rows.table(-cells.time_exponent, late)
 
 
@@ -110,45 +109,6 @@ def _restart(flow: Flow, store: StateStore) -> Restart | None:
 def _work(flow: Flow) -> dict[str, Any]:
     """Return the work counts of a stepping engine."""
     return flow.work.summary() if isinstance(flow, CellFlow) else {}
-
-
-def _final(net: TwoLayerReLU, data: Dataset, flow: Flow, record: Record, history: History) -> Final:
-    cells, state = flow.cells, flow.whole()
-    frozen = flow.frozen
-    nan = float("nan")
-    if record.status == "non_finite":
-        verdict = Verdict("unknown", nan, nan, "the state is not finite")
-    elif record.status == "":
-        verdict = Verdict("not_stationary", nan, nan, "the run goes on")
-    else:
-        stationary = record.status == "stationary"
-        verdict = classify(snapshot(flow, flow.residual()), stationary=stationary)
-    if frozen:
-        verdict = Verdict("not_stationary", nan, verdict.floor_loss, "the residual was kept frozen")
-    unit = 2 * cells.y_exponent
-    return Final(
-        t=float(history.t[-1]),
-        network=state.network(net, cells),
-        loss=float(history.loss[-1]),
-        gradient_norm=float(np.sqrt(history.speed[-1])),
-        kind=verdict.kind,
-        limit_loss=float(np.ldexp(verdict.limit_loss, unit)),
-        floor_loss=float(np.ldexp(verdict.floor_loss, unit)),
-        reason=verdict.reason,
-        fate=state.fate.astype(np.int8),
-        code=state.code.copy(),
-        limit_loss_exact=_exact_limit(data, flow, verdict),
-    )
-
-
-def _exact_limit(data: Dataset, flow: Flow, verdict: Verdict) -> str:
-    if not np.isfinite(verdict.limit_loss):
-        return ""
-    state = flow.whole()
-    view = snapshot(flow, flow.residual())
-    counted = (state.fate == ALIVE) & ~view.vanished(view.fields(view.r))
-    exact = exact_limit_loss(data, flow.cells, state.code[counted])
-    return "" if exact is None else str(exact)
 
 
 def _states(rows: list[Stored], state: State, cells: Cells) -> States:
@@ -174,6 +134,7 @@ def message(status: str, settings: dict[str, Any], final: Final) -> str:
     return {
         "running": "This is a checkpoint of a run that had not ended; flowsim.resume goes on "
         "from it.",
+        "certified": f"It is proved where the flow goes: {kind} ({final.reason}).",
         "stationary": f"The flow has come to rest: {kind} ({final.reason}).",
         "t1": f"The run has reached t1 = {settings['t1']:g}; there the state is {kind} "
         f"({final.reason}). Raise t1 to go on.",

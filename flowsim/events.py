@@ -21,6 +21,7 @@ EVENT_KINDS = (
     "plateau",  # a local minimum in time of the speed: a saddle is passed
     "stationary",  # the flow has ended
     "user",  # component `sample` of the user's function `neuron` has crossed zero
+    "certified",  # from here on no neuron leaves its cell, and the loss tends to a known limit
 )
 
 #: Names of a neuron's fates; its integer code is its index here.

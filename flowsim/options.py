@@ -18,6 +18,8 @@ MAX_STEPS = 1_000_000
 RESIDUALS = ("full", "frozen")
 #: Which states are stored; None leaves it to their size.
 STATES = ("all", "log", "ends")
+#: What ends a run: a proof of where it goes, or that it has come to rest.
+ENDS = ("certificate", "rest")
 _RANGES = {
     "rtol": (1e-15, 1e-2),
     "stationary_rtol": (0.0, 1e-2),
@@ -32,6 +34,7 @@ def checked(
     residual: Any = "full",
     loss: Any = "half_mean",
     stationary_rtol: Any = 1e-11,
+    end: Any = "certificate",
     alignment: Any = "residual",
     alignment_threshold: Any = 1e-3,
     alignment_epsilon: Any = None,
@@ -54,6 +57,7 @@ def checked(
         "loss": one_of("loss", loss, LOSSES),
         "t1": real("t1", t1),
         "stationary_rtol": real("stationary_rtol", stationary_rtol),
+        "end": one_of("end", end, ENDS),
         "alignment": one_of("alignment", alignment, DEFINITIONS),
         "alignment_threshold": real("alignment_threshold", alignment_threshold),
         "alignment_epsilon": _epsilon(alignment, alignment_epsilon),

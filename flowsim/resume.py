@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from flowsim.engines.descent.config import Descent
 
 #: The statuses of runs that can go on.
-OPEN = ("running", "t1", "steps", "max_steps", "max_seconds", "event")
+OPEN = ("running", "certified", "t1", "steps", "max_steps", "max_seconds", "event")
 #: Engines whose runs can go on.
 ENGINES = ("piecewise", "descent")
 
@@ -32,6 +32,7 @@ def resume(
     max_steps: int | None = None,
     max_seconds: float | None = None,
     stationary_rtol: float | None = None,
+    end: str | None = None,
     events: Sequence[Callable[[float, Any], Any]] = (),
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
@@ -48,12 +49,13 @@ def resume(
     ----------
     run : Solution, or path-like
         A solution or its file, with the status "running" (a checkpoint), "t1", "max_steps",
-        "steps", "max_seconds" or "event".
+        "steps", "max_seconds", "event" or "certified" (with ``end="rest"``: proved, but not yet at
+        rest).
     engine : Descent, optional
         The run's, for a descent by an optax optimizer or with a schedule, of which files do not
         hold the code. Only its `steps` may be others; for another step size start a new run from
         the `final.network` of this one.
-    t1, max_steps, max_seconds, stationary_rtol : optional
+    t1, max_steps, max_seconds, stationary_rtol, end : optional
         As of `flowsim.simulate`; by default those of the run. All others are the run's. `t1` and
         `max_steps` count from the start of the run, `max_seconds` anew. `max_steps` goes for a
         descent's number of steps as well, unless `engine` has one: then the smaller ends it.
@@ -81,7 +83,7 @@ def resume(
     _check_open(solution)
     limits = {
         "t1": t1, "max_steps": max_steps, "max_seconds": max_seconds,
-        "stationary_rtol": stationary_rtol,
+        "stationary_rtol": stationary_rtol, "end": end,
     }  # fmt: skip
     going_on = _engine(solution, engine, max_steps)
     settings = _settings(solution, {name: x for name, x in limits.items() if x is not None})

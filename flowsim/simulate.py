@@ -35,6 +35,7 @@ def simulate(
     residual: str = "full",
     loss: str = "half_mean",
     stationary_rtol: float = 1e-11,
+    end: str = "certificate",
     alignment: str = "residual",
     alignment_threshold: float = 1e-3,
     alignment_epsilon: float | None = None,
@@ -90,6 +91,12 @@ def simulate(
         the occupied cells. Of other models: when the rate ``||theta'||/||theta||`` is below
         this times its largest value so far, and the Hessian confirms it. 0 switches this off.
         With Diffrax and Scipy at least 8 rtol, since errors keep the rates above that.
+    end : {"certificate", "rest"}
+        What ends a run of the piecewise engine before `t1`. "certificate": a proof, in ball
+        arithmetic, that the flow from here never leaves its cells and where its loss tends
+        (`Final.certificate`): `Final.limit_loss` is the limit then, while `Final.network` and
+        `Final.loss` are those of the state that the proof is of. "rest": the flow has come to
+        rest, and the proof is tried there. Runs that cannot be proved end at rest, too.
     alignment : {"residual", "growth", "theory"}
         What ends the early alignment phase: ``||r - y||`` first reaches `alignment_threshold`
         times ``||y||``; some neuron has grown by the factor λ^(-epsilon); or the theory's
@@ -140,7 +147,7 @@ def simulate(
         With ``throw=True``.
     """
     settings = checked(
-        t1=t1, rtol=rtol, residual=residual, loss=loss, stationary_rtol=stationary_rtol,
+        t1=t1, rtol=rtol, residual=residual, loss=loss, stationary_rtol=stationary_rtol, end=end,
         alignment=alignment, alignment_threshold=alignment_threshold,
         alignment_epsilon=alignment_epsilon, max_seconds=max_seconds,
         state_bytes=state_bytes, states=states, event_bytes=event_bytes,

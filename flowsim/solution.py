@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 #: Why a run can stop, and whether it did so before its end; "running" is that of a checkpoint.
 STATUSES = {
     "running": True,
+    "certified": False,
     "stationary": False,
     "t1": False,
     "event": False,
@@ -222,8 +223,9 @@ class Final:
     lowest_curvature, highest_curvature : float
         Extreme eigenvalues of the loss's Hessian, for models other than TwoLayerReLU at rest;
         else nan.
-    certificate : None
-        Reserved for the proof of the verdict.
+    certificate : Certificate or None
+        The proof of the verdict, or what keeps it from being proved; None where there can be
+        none: other models, discrete descents, a frozen residual.
     """
 
     t: float

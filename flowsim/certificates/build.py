@@ -35,7 +35,11 @@ def claim_of(data: Data, view: View, p: Proposal) -> Claim:
     cells, state = view.cells, view.state
     names: dict[int, tuple] = {}
     for i, j in enumerate(view.alive.tolist()):
-        names[j] = (p.roles[i], p.code[i], *(np.flatnonzero(x[i]) for x in (p.walls, p.open, p.held)))
+        names[j] = (
+            p.roles[i],
+            p.code[i],
+            *(np.flatnonzero(x[i]) for x in (p.walls, p.open, p.held)),
+        )
     planes = _planes(data, cells)
     neurons = []
     for j in range(len(state.z)):
@@ -43,9 +47,8 @@ def claim_of(data: Data, view: View, p: Proposal) -> Claim:
             role, code, walls, loose, held = names[j]
         else:
             role, code, walls, loose, held = _still(cells, state, j)
-        neurons.append(_neuron(cells, state, j, role, code[planes], *(
-            tuple(int(g) for g in np.flatnonzero(np.isin(planes, x))) for x in (walls, loose, held)
-        )))  # fmt: skip
+        exact = (_exact_planes(planes, x) for x in (walls, loose, held))
+        neurons.append(_neuron(cells, state, j, role, code[planes], *exact))
     return Claim(
         data, tuple(neurons), p.everything, float(p.turning), _better(view, p), _ways(view, p)
     )
@@ -54,6 +57,11 @@ def claim_of(data: Data, view: View, p: Proposal) -> Claim:
 def _planes(data: Data, cells: Cells) -> np.ndarray:
     """Return the cells' hyperplane of each exact one; rounded ones may be several exact ones."""
     return cells.index[np.array(data.leader)]
+
+
+def _exact_planes(planes: np.ndarray, rounded: np.ndarray) -> tuple[int, ...]:
+    """Return the exact hyperplanes of some rounded ones."""
+    return tuple(np.flatnonzero(np.isin(planes, rounded)).tolist()) if len(rounded) else ()
 
 
 def _still(cells: Cells, state: State, j: int) -> tuple:

@@ -86,7 +86,9 @@ class Certificate:
             "says": {
                 "kind": self.kind,
                 "reason": self.reason,
-                "limit_loss": str(limit) if isinstance(limit, Fraction) else encode_ball(arb(limit)),
+                "limit_loss": str(limit)
+                if isinstance(limit, Fraction)
+                else encode_ball(arb(limit)),
                 "limit_loss_decimal": repr(float(limit_value(limit))),
                 "t": self.t,
                 "quantities": self.quantities,
@@ -105,7 +107,9 @@ class Certificate:
 
     def __repr__(self) -> str:
         state = "proved" if self.proved else "not proved"
-        limit = "" if self.limit_loss is None else f", limit_loss={limit_value(self.limit_loss):.10g}"
+        limit = (
+            "" if self.limit_loss is None else f", limit_loss={limit_value(self.limit_loss):.10g}"
+        )
         return f"Certificate({state}: {self.kind}{limit}, {self.reason})"
 
 

@@ -30,8 +30,9 @@ from flowsim.certificates.balls import (
 from flowsim.certificates.basis import Basis
 from flowsim.certificates.claim import Claim, Neuron
 from flowsim.certificates.forces import Forces
-from flowsim.certificates.placed import Placed, check_sides, place, projector, residual
+from flowsim.certificates.placed import Placed, place, projector, residual
 from flowsim.certificates.planes import Code, Data
+from flowsim.certificates.sides import check_sides
 
 Cell = tuple[Code, tuple[int, ...], tuple[int, ...]]
 

@@ -112,7 +112,9 @@ def proposals(view: View, *, saddles: bool) -> Iterator[Proposal | Fails]:
 
 def _cores(view: View) -> Iterator[np.ndarray]:
     """Yield masks of neurons above a mass: all, then the heavier ones where there is a gap."""
-    size = np.log10(np.maximum(view.mass * np.sum(view.w**2 + view.a[:, None] ** 2, axis=1), 1e-300))
+    size = np.log10(
+        np.maximum(view.mass * np.sum(view.w**2 + view.a[:, None] ** 2, axis=1), 1e-300)
+    )
     order = np.sort(size)
     jumps = np.flatnonzero(np.diff(order) > GAP)
     yield np.ones(len(size), dtype=bool)
@@ -249,7 +251,7 @@ def _turning(q: float, rho: float | None) -> float | None:
     grid = np.linspace(0.0, 1.0, 4097)[1:-1] * end
     grid = np.concatenate([grid[0] * np.logspace(-16, 0, 400)[:-1], grid])
     top = 1.0 + rho
-    room = (top**2 * grid - 2.0 * rho * top * np.expm1(grid) + rho**2 * np.expm1(2.0 * grid) / 2.0)
+    room = top**2 * grid - 2.0 * rho * top * np.expm1(grid) + rho**2 * np.expm1(2.0 * grid) / 2.0
     enough = np.flatnonzero(room > q * (1.0 + ROOM))
     return float(grid[enough[0]]) if len(enough) else None
 

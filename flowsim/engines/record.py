@@ -14,6 +14,7 @@ from flowsim.stationarity.classify import Snapshot
 
 if TYPE_CHECKING:
     from flowsim.alignment.end import Alignment
+    from flowsim.certificates.certificate import Certificate
     from flowsim.engines.state_store import StateStore
 
 #: Consecutive restarts without progress in time, a neuron, before a run counts as Zeno.
@@ -88,6 +89,7 @@ class Record:
     alignment_state: State | None = None
     alignment: Alignment | None = None
     dissipation: float = 0.0
+    certificate: Certificate | None = None
 
     @property
     def step(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from flowsim.runs.run import Run
 from flowsim.runs.saving import Saving
 from flowsim.solution import Solution
 from flowsim.state import State
+
+if TYPE_CHECKING:
+    from flowsim.certificates.watch import EndWatch
 
 
 def prepare_cells(
@@ -68,7 +71,8 @@ def prepare_cells(
         flow, store = going.integrator, going.store
         ending = AlignmentWatch(rule, flow, state, ended=not np.isnan(going.record.alignment_time))
         finish = _finish(net, data, settings, flow, store, ahead)
-        return piecewise_run(going, (limits, ending, report, watch), finish, saving)
+        end = _end_watch(data, cells, settings)
+        return piecewise_run(going, (limits, ending, report, watch), finish, saving, end)
     store = StateStore(settings["state_bytes"], settings["states"])
     flow = CellFlow(cells, state, settings["residual"] == "frozen")
     problem = FrozenProblem(traceable=settings["engine"] == "diffrax")
@@ -87,6 +91,16 @@ def _limits(settings: dict[str, Any], cells: Cells) -> Limits:
         settings["max_steps"],
         settings["max_seconds"],
     )
+
+
+def _end_watch(data: Dataset, cells: Cells, settings: dict[str, Any]) -> EndWatch | None:
+    """Return what looks for a proof on the way, where one is to end the run."""
+    if settings["end"] != "certificate" or settings["residual"] == "frozen":
+        return None
+    from flowsim.certificates.certify import Certifier
+    from flowsim.certificates.watch import EndWatch
+
+    return EndWatch(Certifier(data, cells))
 
 
 def _finish(

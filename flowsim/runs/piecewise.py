@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowsim.cells import Cells
 from flowsim.engines.piecewise import Integrator, integrate
@@ -17,6 +17,9 @@ from flowsim.runs.run import Run
 from flowsim.runs.saving import Saving
 from flowsim.solution import Solution
 from flowsim.state import State
+
+if TYPE_CHECKING:
+    from flowsim.certificates.watch import EndWatch
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +47,7 @@ class Going:
 
 def piecewise_run(
     going: Going, conditions: tuple[Any, ...], finish: Callable[[Record], Solution],
-    saving: Saving | None,
+    saving: Saving | None, end: EndWatch | None,
 ) -> Run:  # fmt: skip
     """Return a run; with `saving`, it is saved on the way and at its end.
 
@@ -56,13 +59,15 @@ def piecewise_run(
     finish : callable
         Makes the Solution of the record, be it complete or not.
     saving : Saving, optional
+    end : EndWatch, optional
+        Looks for a proof of where the run goes.
     """
     integrator, record, store = going.integrator, going.record, going.store
 
     def follow(checkpoint: Checkpoint | None) -> Record:
         if not going.begun:
             record.rows.extend(integrator.start())
-        return integrate(integrator, record, store, *conditions, checkpoint=checkpoint)
+        return integrate(integrator, record, store, *conditions, checkpoint=checkpoint, end=end)
 
     if saving is None:
         return Run(lambda: _at_once(lambda: follow(None)), None, finish)

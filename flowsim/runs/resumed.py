@@ -19,7 +19,7 @@ from flowsim.runs.piecewise import Going
 from flowsim.solution import Solution, States
 
 #: Events that are made of the whole history at the end.
-_LATE = ("plateau", "stationary")
+_LATE = ("plateau", "stationary", "certified")
 
 
 def resumed(

@@ -110,10 +110,15 @@ def at_rest(state: Snapshot, tolerance: float) -> bool:
     return bool(np.linalg.norm(state.r - limit) <= max(RESIDUAL, tolerance) * size)
 
 
+def floor_loss(cells: Cells) -> float:
+    """Return the infimum of the (scaled) loss over networks of any width."""
+    return _loss(cells, least_squares_residual(cells.y, attainable_range(cells)))
+
+
 def classify(state: Snapshot, *, stationary: bool) -> Verdict:
     """Return the verdict on `state`; `stationary` says that `at_rest` holds."""
     cells = state.cells
-    floor = _loss(cells, least_squares_residual(cells.y, attainable_range(cells)))
+    floor = floor_loss(cells)
     D = state.fields(state.r)
     gone = state.vanished(D)
     counted = (state.fate == ALIVE) & ~gone

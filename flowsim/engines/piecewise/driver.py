@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time as clock
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,6 +28,9 @@ from flowsim.engines.user_watch import UserWatch
 from flowsim.events import ALIVE, Event
 from flowsim.stationarity.classify import at_rest
 
+if TYPE_CHECKING:
+    from flowsim.certificates.watch import EndWatch
+
 #: Rates this many times over the tolerance are not worth a least-squares problem.
 CHECK_EVERY = 8
 #: Where crossings blur when the alignment phase ends, a step goes so far towards it.
@@ -44,6 +48,7 @@ def integrate(
     report: Callable[[Progress], None] | None = None,
     user: UserWatch | None = None,
     checkpoint: Checkpoint | None = None,
+    end: EndWatch | None = None,
 ) -> Record:
     """Integrate until a stop condition holds; always says which.
 
@@ -69,6 +74,8 @@ def integrate(
             report(progress_of(record, integrator))
             reported = now
         record.status = _stop(integrator, e, limits, step, now - began)
+        if not record.status and end is not None and not watch.waits:
+            record.status = _proof(record, integrator, e, end)
         if record.status:
             break
         if idle > patience:
@@ -104,6 +111,12 @@ def integrate(
     if report is not None:
         report(progress_of(record, integrator))
     return record
+
+
+def _proof(record: Record, integrator: Integrator, e: Expansion, end: EndWatch) -> str:
+    """Return the status of a run that is proved to have nothing left to do but to converge."""
+    record.certificate = end.proves(integrator, e.r[0], record.step, len(record.rows))
+    return "" if record.certificate is None else "certified"
 
 
 def _user_events(

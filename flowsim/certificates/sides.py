@@ -1,0 +1,106 @@
+"""Which side of every hyperplane each neuron is on, and how far from it.
+
+Nearly all margins are large: integers of 30 bits tell them, exactly but for the rounding of the
+directions to such integers, which is bounded. Only the others need balls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+
+import numpy as np
+from flint import arb
+
+from flowsim.certificates.balls import NotProved, dot
+from flowsim.certificates.placed import Placed
+from flowsim.certificates.planes import Data
+
+#: Bits of a unit vector's components.
+BITS = 30
+#: Components are off by less than this: half a unit, and what float64 has rounded.
+UNIT = 2.0 ** (1 - BITS)
+#: Neurons that are looked at together.
+CHUNK = 1024
+
+
+def check_sides(data: Data, placed: Sequence[Placed], turning: Sequence[arb | None]) -> arb:
+    """Check that no neuron leaves its cell while it turns by `turning`; return the least slack.
+
+    A neuron's angular margin to hyperplane g is ``arcsin(|x_g . w| / (|x_g| max(|a|, |w|)))``; on
+    hyperplanes that it may reach or cross it need only be on the claimed side now. None stands
+    for a neuron that is not looked at.
+
+    Raises
+    ------
+    NotProved
+        With the neuron and the sample.
+    """
+    looked = [j for j, angle in enumerate(turning) if angle is not None]
+    normals = _integers([data.normal[g] for g in range(data.planes)], data.normal_size, data.d)
+    blur = 2.0 * sqrt(data.d) * UNIT + data.d * UNIT**2
+    slack = arb(1)
+    for first in range(0, len(looked), CHUNK):
+        rows = looked[first : first + CHUNK]
+        some = [placed[j] for j in rows]
+        angles = [turning[j] for j in rows]
+        directions = _integers([p.w for p in some], [p.size for p in some], data.d)
+        margin = np.ldexp((directions @ normals.T).astype(np.float64), -2 * BITS)
+        need, held = _needs(data, some, angles)
+        room = np.array([p.neuron.code for p in some]) * margin - need - blur
+        room[held] = np.inf
+        slack = slack.min(arb(float(np.min(room[room > 0.0], initial=1.0))))
+        for i, g in np.argwhere(room <= 0.0).tolist():
+            angle = angles[i]
+            assert angle is not None
+            slack = slack.min(_closely(data, rows[i], some[i], g, angle))
+    return slack
+
+
+def _integers(rows: Sequence[Sequence[arb]], sizes: Sequence[arb], d: int) -> np.ndarray:
+    """Return vectors over their sizes as integers of `BITS` bits."""
+    out = np.empty((len(rows), d))
+    for i, (row, size) in enumerate(zip(rows, sizes, strict=True)):
+        for k, x in enumerate(row):
+            share = x / size
+            if not share.rad() < UNIT / 8.0:
+                raise NotProved("a neuron's direction is not known well enough")
+            out[i, k] = float(share.mid())
+    return np.rint(np.ldexp(out, BITS)).astype(np.int64)
+
+
+def _needs(
+    data: Data, some: Sequence[Placed], angles: Sequence[arb | None]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what margins must exceed, and where neurons lie on a hyperplane."""
+    need = np.empty((len(some), data.planes))
+    held = np.zeros(need.shape, dtype=bool)
+    for i, (p, angle) in enumerate(zip(some, angles, strict=True)):
+        assert angle is not None
+        # The next number above is a bound even where rounding went down.
+        need[i] = np.nextafter(float(_sine(angle).upper()), 2.0)
+        need[i, [*p.neuron.walls, *p.neuron.open]] = 0.0
+        held[i, list(p.neuron.held)] = True
+    return need, held
+
+
+def _sine(angle: arb) -> arb:
+    return angle.sin() if angle < 1.5 else arb(1)
+
+
+def _closely(data: Data, j: int, p: Placed, g: int, angle: arb) -> arb:
+    """Return by how much a neuron's margin exceeds what it must, in balls."""
+    sample, side = data.leader[g], p.neuron.code[g]
+    if side == 0:
+        raise NotProved(f"neuron {j} slides on sample {sample} without being held there")
+    margin = side * dot(data.normal[g], p.w) / (data.normal_size[g] * p.size)
+    loose = g in p.neuron.walls or g in p.neuron.open
+    need = arb(0) if loose else _sine(angle)
+    if margin > need:
+        return margin - need
+    if not margin > 0:
+        raise NotProved(f"neuron {j} is not shown to be on the claimed side of sample {sample}")
+    raise NotProved(
+        f"neuron {j} may cross the hyperplane of sample {sample}: its margin is "
+        f"{float(margin.mid()):.3g}, and it may turn by {float(angle.mid()):.3g}"
+    )

@@ -1,0 +1,96 @@
+"""The end of a two-layer ReLU network's run: its state, its verdict and the proof of it."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from flowsim.cells import Cells
+from flowsim.data import Dataset
+from flowsim.engines.record import Flow, Record, snapshot
+from flowsim.events import ALIVE
+from flowsim.network import TwoLayerReLU
+from flowsim.solution import Final, History
+from flowsim.stationarity.classify import Verdict, classify, floor_loss
+from flowsim.stationarity.exact import exact_limit_loss
+
+if TYPE_CHECKING:
+    from flowsim.certificates.certificate import Certificate
+
+
+def final_of(
+    net: TwoLayerReLU, data: Dataset, flow: Flow, record: Record, history: History
+) -> Final:
+    """Return the final state of a run, with what is proved of where the flow goes from there."""
+    cells, state = flow.cells, flow.whole()
+    certificate = _certificate(data, flow, record, float(history.t[-1]))
+    verdict, exact = _verdict(data, flow, record, certificate)
+    return Final(
+        t=float(history.t[-1]),
+        network=state.network(net, cells),
+        loss=float(history.loss[-1]),
+        gradient_norm=float(np.sqrt(history.speed[-1])),
+        kind=verdict.kind,
+        limit_loss=verdict.limit_loss,
+        floor_loss=verdict.floor_loss,
+        reason=verdict.reason,
+        fate=state.fate.astype(np.int8),
+        code=state.code.copy(),
+        limit_loss_exact=exact,
+        certificate=certificate,
+    )
+
+
+def _certificate(data: Dataset, flow: Flow, record: Record, t: float) -> Certificate | None:
+    """Return the certificate that has ended the run, or that of its last state."""
+    if flow.frozen or record.status in ("", "non_finite"):
+        return None
+    if record.certificate is not None:
+        return record.certificate
+    from flowsim.certificates.certify import Certifier
+
+    found = Certifier(data, flow.cells).certify(flow.whole(), flow.residual(), t, saddles=True)
+    record.certificate = found
+    return found
+
+
+def _verdict(
+    data: Dataset, flow: Flow, record: Record, certificate: Certificate | None
+) -> tuple[Verdict, str]:
+    """Return the verdict, losses in the user's units, and the limit as a fraction."""
+    cells, nan = flow.cells, float("nan")
+    if record.status == "non_finite":
+        return Verdict("unknown", nan, nan, "the state is not finite"), ""
+    if record.status == "":
+        return Verdict("not_stationary", nan, nan, "the run goes on"), ""
+    if certificate is not None and certificate.proved:
+        return _proved(cells, certificate)
+    verdict = classify(snapshot(flow, flow.residual()), stationary=record.status == "stationary")
+    exact = _exact_limit(data, flow, verdict)
+    if flow.frozen:
+        reason = "the residual was kept frozen"
+        verdict, exact = Verdict("not_stationary", nan, verdict.floor_loss, reason), ""
+    unit = 2 * cells.y_exponent
+    limit, floor = (float(np.ldexp(x, unit)) for x in (verdict.limit_loss, verdict.floor_loss))
+    return Verdict(verdict.kind, limit, floor, verdict.reason), exact
+
+
+def _proved(cells: Cells, certificate: Certificate) -> tuple[Verdict, str]:
+    from flowsim.certificates.certificate import limit_value
+
+    limit = certificate.limit_loss
+    exact = str(limit) if isinstance(limit, Fraction) else ""
+    floor = float(np.ldexp(floor_loss(cells), 2 * cells.y_exponent))
+    return Verdict(certificate.kind, limit_value(limit), floor, certificate.reason), exact
+
+
+def _exact_limit(data: Dataset, flow: Flow, verdict: Verdict) -> str:
+    if not np.isfinite(verdict.limit_loss):
+        return ""
+    state = flow.whole()
+    view = snapshot(flow, flow.residual())
+    counted = (state.fate == ALIVE) & ~view.vanished(view.fields(view.r))
+    exact = exact_limit_loss(data, flow.cells, state.code[counted])
+    return "" if exact is None else str(exact)
