@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -74,7 +75,21 @@ def _verdict(
         verdict, exact = Verdict("not_stationary", nan, verdict.floor_loss, reason), ""
     unit = 2 * cells.y_exponent
     limit, floor = (float(np.ldexp(x, unit)) for x in (verdict.limit_loss, verdict.floor_loss))
+    if certificate is not None:
+        verdict = _doubted(verdict, certificate)
     return Verdict(verdict.kind, limit, floor, verdict.reason), exact
+
+
+def _doubted(verdict: Verdict, certificate: Certificate) -> Verdict:
+    """Return the verdict of floating point as what it is without a proof."""
+    why = f"not proved: {certificate.reason}"
+    if certificate.remedy:
+        why += f"; {certificate.remedy}"
+    if verdict.kind in ("unknown", "not_stationary"):
+        return replace(verdict, reason=f"{verdict.reason}; {why}")
+    words = verdict.kind.replace("_", " ")
+    said = f"it looks like a {words} ({verdict.reason}), but that is {why}"
+    return replace(verdict, kind="unknown", reason=said)
 
 
 def _proved(cells: Cells, certificate: Certificate) -> tuple[Verdict, str]:

@@ -17,7 +17,7 @@ from flint import arb, arb_mat, fmpq, fmpz
 PRECISION = 192
 
 
-class NotProved(Exception):
+class NotProvedError(Exception):
     """Something that a proof needs has not been shown; the text says what."""
 
 
@@ -117,7 +117,7 @@ def eigenvalue_bounds(A: arb_mat) -> tuple[arb, arb]:
     low, high = _gershgorin(V.transpose() * A * V)
     least, most = _gershgorin(V.transpose() * V)
     if not is_positive(least):
-        raise NotProved("a basis of eigenvectors is singular to rounding")
+        raise NotProvedError("a basis of eigenvectors is singular to rounding")
     return (
         lower(low / (most if low > 0 else least)),
         upper(high / (least if high > 0 else most)),
@@ -127,7 +127,7 @@ def eigenvalue_bounds(A: arb_mat) -> tuple[arb, arb]:
 def _eigenvectors(A: np.ndarray) -> np.ndarray:
     """Return approximate eigenvectors, of a matrix whose rows may differ much in size."""
     if not np.all(np.isfinite(A)):
-        raise NotProved("a matrix has entries outside of the range of float64")
+        raise NotProvedError("a matrix has entries outside of the range of float64")
     return np.linalg.eigh(0.5 * (A + A.T))[1]
 
 

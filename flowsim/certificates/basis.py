@@ -9,7 +9,7 @@ import numpy as np
 from flint import arb, arb_mat, fmpz_mat
 
 from flowsim.certificates.balls import (
-    NotProved,
+    NotProvedError,
     arb_column,
     eigenvalue_bounds,
     floats,
@@ -35,7 +35,7 @@ class Basis:
 
         Raises
         ------
-        NotProved
+        NotProvedError
             If a carried neuron, or an open hyperplane, does not lie in V.
         """
         data = claim.data
@@ -44,16 +44,18 @@ class Basis:
         core = {(claim.neurons[j].code, claim.neurons[j].slides) for j in claim.having("core")}
         span = Span.of([data.columns(code, slides) for code, slides in sorted(core)])
         if span.size == 0:
-            raise NotProved("the core fits nothing")
+            raise NotProvedError("the core fits nothing")
         carried = {(claim.neurons[j].code, claim.neurons[j].slides)
                    for j in claim.having("carried")} - core  # fmt: skip
         for code, slides in sorted(carried):
             if not span.contains(data.columns(code, slides)):
-                raise NotProved("a carried neuron can fit what the core cannot")
+                raise NotProvedError("a carried neuron can fit what the core cannot")
         loose = {g for j in claim.having("core", "carried") for g in claim.neurons[j].open}
         for g in sorted(loose):
             if not span.contains(data.kink_column(g)):
-                raise NotProved(f"the core cannot follow a crossing of sample {data.leader[g]}")
+                raise NotProvedError(
+                    f"the core cannot follow a crossing of sample {data.leader[g]}"
+                )
         return cls(data.n, _orthonormal(span.basis), span)
 
     @property
@@ -107,6 +109,6 @@ def _orthonormal(basis: fmpz_mat) -> arb_mat:
         try:
             inverse = np.linalg.inv(R)
         except np.linalg.LinAlgError:
-            raise NotProved("the core's features are dependent to rounding") from None
+            raise NotProvedError("the core's features are dependent to rounding") from None
         C = C * matrix(inverse.tolist())
     return C

@@ -17,7 +17,7 @@ from flowsim.events import DEAD, ORIGIN, ZERO
 from flowsim.state import State
 
 #: Random networks that are looked at for a better one.
-TRIALS = 2000
+TRIALS = 100
 #: A better network's loss is below this part of the limit.
 BETTER = 1.0 - 1e-9
 
@@ -35,11 +35,8 @@ def claim_of(data: Data, view: View, p: Proposal) -> Claim:
     cells, state = view.cells, view.state
     names: dict[int, tuple] = {}
     for i, j in enumerate(view.alive.tolist()):
-        names[j] = (
-            p.roles[i],
-            p.code[i],
-            *(np.flatnonzero(x[i]) for x in (p.walls, p.open, p.held)),
-        )
+        loose = (np.flatnonzero(x[i]) for x in (p.walls, p.open, p.held))
+        names[j] = (p.roles[i], p.code[i], *loose)
     planes = _planes(data, cells)
     neurons = []
     for j in range(len(state.z)):
@@ -49,9 +46,9 @@ def claim_of(data: Data, view: View, p: Proposal) -> Claim:
             role, code, walls, loose, held = _still(cells, state, j)
         exact = (_exact_planes(planes, x) for x in (walls, loose, held))
         neurons.append(_neuron(cells, state, j, role, code[planes], *exact))
-    return Claim(
-        data, tuple(neurons), p.everything, float(p.turning), _better(view, p), _ways(view, p)
-    )
+    ways = _ways(view, p)
+    better = None if ways or np.any(p.roles == "removed") else _better(view, p)
+    return Claim(data, tuple(neurons), p.everything, float(p.turning), better, ways)
 
 
 def _planes(data: Data, cells: Cells) -> np.ndarray:

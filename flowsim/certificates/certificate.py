@@ -12,7 +12,7 @@ from typing import Any
 from flint import arb, ctx
 
 from flowsim.certificates import exact
-from flowsim.certificates.balls import PRECISION, NotProved
+from flowsim.certificates.balls import PRECISION, NotProvedError
 from flowsim.certificates.claim import Claim
 from flowsim.certificates.claim_json import decode, decode_ball, encode, encode_ball
 from flowsim.certificates.contraction import Contraction, contraction
@@ -86,9 +86,7 @@ class Certificate:
             "says": {
                 "kind": self.kind,
                 "reason": self.reason,
-                "limit_loss": str(limit)
-                if isinstance(limit, Fraction)
-                else encode_ball(arb(limit)),
+                "limit_loss": _encode_limit(limit),
                 "limit_loss_decimal": repr(float(limit_value(limit))),
                 "t": self.t,
                 "quantities": self.quantities,
@@ -107,10 +105,13 @@ class Certificate:
 
     def __repr__(self) -> str:
         state = "proved" if self.proved else "not proved"
-        limit = (
-            "" if self.limit_loss is None else f", limit_loss={limit_value(self.limit_loss):.10g}"
-        )
+        value = limit_value(self.limit_loss)
+        limit = "" if self.limit_loss is None else f", limit_loss={value:.10g}"
         return f"Certificate({state}: {self.kind}{limit}, {self.reason})"
+
+
+def _encode_limit(limit: Fraction | arb | None) -> str:
+    return str(limit) if isinstance(limit, Fraction) else encode_ball(arb(limit))
 
 
 def limit_value(limit: Fraction | arb | None) -> float:
@@ -140,8 +141,8 @@ def prove(claim: Claim, t: float = float("nan")) -> Certificate:
                 quantities=_quantities(claim, found),
                 pieces=exact.pieces(claim, found.basis.span), claim=claim,
             )  # fmt: skip
-        except (NotProved, ZeroDivisionError) as error:
-            reason = str(error) if isinstance(error, NotProved) else "a matrix is singular"
+        except (NotProvedError, ZeroDivisionError) as error:
+            reason = str(error) if isinstance(error, NotProvedError) else "a matrix is singular"
             return Certificate(False, "unknown", None, reason, t=t, claim=claim)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from flowsim.cells import Cells
 from flowsim.certificates.build import claim_of, exact_data
 from flowsim.certificates.certificate import Certificate, prove
-from flowsim.certificates.search import Fails, Proposal, View, proposals
+from flowsim.certificates.planes import Data
+from flowsim.certificates.search import NoClaimError, Proposal, View, proposals
 from flowsim.data import Dataset
 from flowsim.state import State
 
@@ -26,6 +28,11 @@ class Certifier:
 
     data: Dataset
     cells: Cells
+
+    @cached_property
+    def exact(self) -> Data:
+        """The data as fractions."""
+        return exact_data(self.data, self.cells)
 
     def certify(
         self, state: State, r: np.ndarray, t: float, *, saddles: bool = False
@@ -47,7 +54,7 @@ class Certifier:
         view = View(self.cells, state, r)
         failed: Certificate | None = None
         for found in proposals(view, saddles=saddles):
-            if isinstance(found, Fails):
+            if isinstance(found, NoClaimError):
                 certificate = self._failure(found, t)
             else:
                 certificate = self._proved(view, found, t)
@@ -57,13 +64,13 @@ class Certifier:
         assert failed is not None
         return failed
 
-    def _failure(self, failure: Fails, t: float) -> Certificate:
+    def _failure(self, failure: NoClaimError, t: float) -> Certificate:
         wait = float(np.ldexp(failure.wait, -self.cells.time_exponent))
         remedy = f"it needs about {wait:.3g} more time" if np.isfinite(wait) else ""
         return Certificate(False, "unknown", None, str(failure), remedy, t=t, wait=wait)
 
     def _proved(self, view: View, found: Proposal, t: float) -> Certificate:
-        claim = claim_of(exact_data(self.data, self.cells), view, found)
+        claim = claim_of(self.exact, view, found)
         certificate = prove(claim, t)
         if certificate.kind != "saddle" or not np.any(found.roles == "removed"):
             return certificate

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from flint import arb, arb_mat
 
 from flowsim.certificates.balls import (
-    NotProved,
+    NotProvedError,
     ball,
     column,
     dot,
@@ -74,7 +74,7 @@ def contraction(claim: Claim) -> Contraction:
 
     Raises
     ------
-    NotProved
+    NotProvedError
         With what does not hold.
     """
     data = claim.data
@@ -138,7 +138,7 @@ def _check_forces(
         if not p.dominated:
             size = (p.a * p.a + dot(p.w, p.w)).sqrt()
             if not size * angle.expm1() < abs(p.a):
-                raise NotProved(f"a of neuron {j} may change its sign")
+                raise NotProvedError(f"a of neuron {j} may change its sign")
         if (neuron.cell, neuron.sign) not in seen:
             seen.add((neuron.cell, neuron.sign))
             slack = slack.min(forces.check(j, neuron))
@@ -149,19 +149,21 @@ def _check_roles(claim: Claim) -> None:
     """Check what the roles allow, before anything is computed."""
     data, everything = claim.data, claim.everything
     if not claim.having("core"):
-        raise NotProved("there is no core")
+        raise NotProvedError("there is no core")
     for j, neuron in enumerate(claim.neurons):
         slides, loose = set(neuron.slides), {*neuron.walls, *neuron.open}
         if set(neuron.walls) & set(neuron.open) or slides & loose:
-            raise NotProved(f"neuron {j} has a hyperplane of two kinds")
+            raise NotProvedError(f"neuron {j} has a hyperplane of two kinds")
         if neuron.role in ("core", "carried") and not slides <= set(neuron.held) <= slides | loose:
-            raise NotProved(f"neuron {j} is held on a hyperplane that it may leave")
+            raise NotProvedError(f"neuron {j} is held on a hyperplane that it may leave")
         if everything and (neuron.role == "carried" or (neuron.role == "core" and slides)):
-            raise NotProved("where the core fits every label, all hyperplanes are open")
+            raise NotProvedError("where the core fits every label, all hyperplanes are open")
         if everything and neuron.walls:
-            raise NotProved("where the core fits every label, all hyperplanes are open")
+            raise NotProvedError("where the core fits every label, all hyperplanes are open")
         if not everything and neuron.role == "free":
-            raise NotProved(f"neuron {j} may go anywhere, but the core does not fit every label")
+            raise NotProvedError(
+                f"neuron {j} may go anywhere, but the core does not fit every label"
+            )
         if neuron.role == "dead":
             _check_off(data, j, neuron)
 
@@ -169,10 +171,10 @@ def _check_roles(claim: Claim) -> None:
 def _check_off(data: Data, j: int, neuron: Neuron) -> None:
     """A dead neuron has every sample off, and no slope that keeps it alive."""
     if data.slope:
-        raise NotProved(f"neuron {j} cannot be dead: the slope is not zero")
+        raise NotProvedError(f"neuron {j} cannot be dead: the slope is not zero")
     for g, side in enumerate(neuron.code):
         if side == 0 or any(side * data.scale[k] > 0 for k in data.members[g]):
-            raise NotProved(f"neuron {j} is not off on sample {data.leader[g]}")
+            raise NotProvedError(f"neuron {j} is not off on sample {data.leader[g]}")
 
 
 class _Kernel:
@@ -198,7 +200,7 @@ class _Kernel:
         """Return a lower bound of the eigenvalues of K on V, which must be positive."""
         low = eigenvalue_bounds(K)[0]
         if not is_positive(low):
-            raise NotProved("the core's kernel is singular to rounding")
+            raise NotProvedError("the core's kernel is singular to rounding")
         return lower(low / self.basis.gram_top)
 
     def _moment(self, p: Placed) -> arb_mat:
@@ -227,11 +229,11 @@ class _Kernel:
         for g in planes:
             try:
                 projector(self.data, [*kept, g])
-            except NotProved:
+            except NotProvedError:
                 continue
             kept.append(g)
         if len(kept) < self.data.d and len(kept) < len(planes):
-            raise NotProved("a neuron is near linearly dependent hyperplanes")
+            raise NotProvedError("a neuron is near linearly dependent hyperplanes")
         return kept
 
     def tau(self, cell: Cell) -> arb:
@@ -259,7 +261,7 @@ def _check_turning(q: arb, turning: arb, core: Sequence[Placed]) -> arb:
     largest ``|(a, w)| / |a|``.
     """
     if not is_positive(turning):
-        raise NotProved("the bound of the turning is not positive")
+        raise NotProvedError("the bound of the turning is not positive")
     if all(p.dominated for p in core):
         kappa = 3 / arb(2).sqrt()
         worst = (-kappa * turning).exp()
@@ -268,7 +270,7 @@ def _check_turning(q: arb, turning: arb, core: Sequence[Placed]) -> arb:
         rho = upper(_largest([((p.a * p.a + dot(p.w, p.w)).sqrt() / abs(p.a)) for p in core]))
         shrunk = 1 - rho * turning.expm1()
         if not is_positive(shrunk):
-            raise NotProved("neurons may turn so far that the kernel vanishes")
+            raise NotProvedError("neurons may turn so far that the kernel vanishes")
         worst = shrunk * shrunk
         top = 1 + rho
         room = (
@@ -277,7 +279,7 @@ def _check_turning(q: arb, turning: arb, core: Sequence[Placed]) -> arb:
             + rho * rho * (2 * turning).expm1() / 2
         )
     if not room > q:
-        raise NotProved(
+        raise NotProvedError(
             f"the residual is too large for the core to contract it: q = {float(q.mid()):.3g}"
         )
     return worst

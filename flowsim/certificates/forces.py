@@ -13,7 +13,7 @@ from itertools import chain, combinations
 
 from flint import arb, arb_mat
 
-from flowsim.certificates.balls import NotProved, arb_column, ball, dot, matrix
+from flowsim.certificates.balls import NotProvedError, arb_column, ball, dot, matrix
 from flowsim.certificates.basis import Basis
 from flowsim.certificates.claim import Neuron
 from flowsim.certificates.placed import gram_inverse
@@ -37,7 +37,7 @@ class Forces:
 
         Raises
         ------
-        NotProved
+        NotProvedError
             With the sample.
         """
         slack = arb(1)
@@ -45,7 +45,7 @@ class Forces:
             value = neuron.sign * dot(row, self.r_star)
             need = (self.basis.length(row) + blur) * self.size
             if not value > need:
-                raise NotProved(
+                raise NotProvedError(
                     f"{what} of neuron {j} on sample {self.data.leader[g]}: its condition is "
                     f"{float(value.mid()):.3g}, and must exceed {float(need.mid()):.3g}"
                 )
@@ -56,7 +56,7 @@ class Forces:
         """Yield hyperplane, name, row and blur: ``sign a · row . r`` must be positive."""
         slides, walls = neuron.slides, neuron.walls
         if len(walls) > MOST_WALLS:
-            raise NotProved(f"a neuron has more than {MOST_WALLS} walls")
+            raise NotProvedError(f"a neuron has more than {MOST_WALLS} walls")
         none = arb(0)
         for g in (*slides, *walls):
             yield g, "the attraction", [-x for x in self._kink(g)], none
@@ -73,7 +73,7 @@ class Forces:
         N = matrix([self.data.normal[g] for g in planes])
         try:
             pull = gram_inverse(N) * N
-        except NotProved:
+        except NotProvedError:
             if touched:  # multipliers of independent walls suffice
                 return
             raise

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from flint import arb, fmpz_mat
+from flint import arb, arb_mat, fmpz_mat
 
-from flowsim.certificates.balls import NotProved, ball, dot
+from flowsim.certificates.balls import NotProvedError, ball, column, dot, matrix
 from flowsim.certificates.claim import Claim, Network
 from flowsim.certificates.contraction import Contraction
 from flowsim.certificates.planes import Data, rational_column
@@ -25,7 +25,7 @@ def kind_of(claim: Claim, found: Contraction) -> tuple[str, str]:
 
     Raises
     ------
-    NotProved
+    NotProvedError
         With what is not decided.
     """
     data = claim.data
@@ -67,7 +67,7 @@ def _removed(claim: Claim, found: Contraction) -> tuple[str, str]:
         if rate > 0 and (best is None or rate > best):
             best = rate
     if best is None:
-        raise NotProved("no neuron that has been removed is shown to grow")
+        raise NotProvedError("no neuron that has been removed is shown to grow")
     return (
         "saddle",
         f"without {len(claim.having('removed'))} light neuron(s) the flow tends to a point from "
@@ -117,10 +117,7 @@ def _way_down(claim: Claim, found: Contraction) -> str | None:
         elif neuron.role not in ("origin", "zero"):
             continue
         gain = psi(data, found.r_star, u, samples)
-        if neuron.role == "zero":  # it may take either sign
-            gain = abs(gain)
-        else:
-            gain = neuron.sign * gain
+        gain = abs(gain) if neuron.role == "zero" else neuron.sign * gain  # zero: either sign
         if gain > 0:
             where = "on its last hyperplane" if neuron.role == "dead" else "at the origin"
             return f"neuron {j}, {where}, could lower the loss"
@@ -135,7 +132,7 @@ def _check_still(claim: Claim, found: Contraction) -> None:
     def repelled(sign: int, g: int, j: int) -> None:
         pull = sum((ball(s) * found.r_star[k] for k, s in data.kink(g)), arb(0))
         if not (sign * pull < 0 or span.contains(data.kink_column(g))):
-            raise NotProved(f"neuron {j} might lower the loss at sample {data.leader[g]}")
+            raise NotProvedError(f"neuron {j} might lower the loss at sample {data.leader[g]}")
 
     for j, neuron in enumerate(claim.neurons):
         if neuron.role == "dead":
@@ -143,31 +140,29 @@ def _check_still(claim: Claim, found: Contraction) -> None:
                 repelled(neuron.sign, g, j)
         elif neuron.role == "origin":
             if any(len(members) > 1 for members in data.members):
-                raise NotProved(f"neuron {j} is at the origin of data with parallel samples")
+                raise NotProvedError(f"neuron {j} is at the origin of data with parallel samples")
             for g in range(data.planes):
                 repelled(neuron.sign, g, j)
         elif neuron.role == "zero":
-            raise NotProved(f"neuron {j} is zero and may take either sign")
+            raise NotProvedError(f"neuron {j} is zero and may take either sign")
 
 
 def loss_of(data: Data, network: Network) -> arb:
     """Return the loss of a network of floats."""
-    slope, total = ball(data.slope), arb(0)
-    for row, y in zip(data.X, data.y, strict=True):
-        x, h = [ball(v) for v in row], arb(0)
-        for a, w in zip(network.a, network.W, strict=True):
-            s = dot(x, [arb(v) for v in w])
-            h += arb(a) * (s.max(arb(0)) + slope * s.min(arb(0)))
-        total += (ball(y) - h) ** 2
-    return ball(data.weight) / 2 * total
+    slope = ball(data.slope)
+    outputs = (data.x * matrix(network.W).transpose()).tolist()
+    features = arb_mat([[s.max(arb(0)) + slope * s.min(arb(0)) for s in row] for row in outputs])
+    h = (features * column(network.a)).entries()
+    rest = [ball(y) - x for y, x in zip(data.y, h, strict=True)]
+    return ball(data.weight) / 2 * dot(rest, rest)
 
 
 def _check_better(claim: Claim, limit: arb) -> None:
     better = claim.better
     assert better is not None
     if len(better.a) != len(better.W) or any(len(w) != claim.data.d for w in better.W):
-        raise NotProved("the better network's shapes do not fit")
+        raise NotProvedError("the better network's shapes do not fit")
     if len(better.a) > len(claim.neurons):
-        raise NotProved("the better network has more neurons")
+        raise NotProvedError("the better network has more neurons")
     if not loss_of(claim.data, better) < limit:
-        raise NotProved("the network that is exhibited is not better")
+        raise NotProvedError("the network that is exhibited is not better")

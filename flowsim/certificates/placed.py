@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from flint import arb, arb_mat
 
-from flowsim.certificates.balls import NotProved, ball, dot, identity, matrix, norm
+from flowsim.certificates.balls import NotProvedError, ball, dot, identity, matrix, norm
 from flowsim.certificates.claim import Claim, Neuron
 from flowsim.certificates.planes import Code, Data
 
@@ -40,7 +40,7 @@ def gram_inverse(N: arb_mat) -> arb_mat:
     try:
         return (N * N.transpose()).inv()
     except ZeroDivisionError:
-        raise NotProved("a neuron slides on linearly dependent hyperplanes") from None
+        raise NotProvedError("a neuron slides on linearly dependent hyperplanes") from None
 
 
 def place(claim: Claim) -> list[Placed]:
@@ -48,7 +48,7 @@ def place(claim: Claim) -> list[Placed]:
 
     Raises
     ------
-    NotProved
+    NotProvedError
         If a neuron is not on the side of a hyperplane that its code says.
     """
     projectors: dict[tuple[int, ...], arb_mat] = {}
@@ -62,10 +62,10 @@ def place(claim: Claim) -> list[Placed]:
         square = dot(w, w) + neuron.gap
         if neuron.role in ("zero", "origin"):
             if not all(x == 0 for x in w):
-                raise NotProved(f"neuron {j} is not at w = 0")
+                raise NotProvedError(f"neuron {j} is not at w = 0")
             square = neuron.gap
         if not (square > 0 or (neuron.role == "zero" and square == 0)):
-            raise NotProved(f"the sign of a of neuron {j} cannot be told")
+            raise NotProvedError(f"the sign of a of neuron {j} cannot be told")
         a = neuron.sign * square.sqrt()
         out.append(Placed(neuron, a, w, abs(a) if neuron.gap >= 0 else norm(w)))
     return out

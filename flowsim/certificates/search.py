@@ -25,6 +25,10 @@ IN_RANGE = 1e-8
 STRICT = 1e-9
 #: Room that is left above what a bound needs, for rounding.
 ROOM = 1e-6
+#: Where too much is in reach, the residual may have to shrink by so much.
+SHRINK = 4.0
+#: The residual's rounding, relative to the labels.
+ROUNDING = 1e-13
 #: Neurons below this part of the largest mass need not belong to the core.
 LIGHT = 1e-3
 #: Gaps between masses of neurons that are looked at for a core, in powers of ten.
@@ -35,7 +39,7 @@ MOST_CORES = 4
 ROUNDS = 6
 
 
-class Fails(Exception):
+class NoClaimError(Exception):
     """No claim: why, how much more time is predicted to be needed, and which neuron moves."""
 
     def __init__(self, reason: str, wait: float = float("nan")) -> None:
@@ -92,7 +96,7 @@ class Proposal:
     mu: float
 
 
-def proposals(view: View, *, saddles: bool) -> Iterator[Proposal | Fails]:
+def proposals(view: View, *, saddles: bool) -> Iterator[Proposal | NoClaimError]:
     """Yield what may be claimed, or why it may not, for one core after another.
 
     Parameters
@@ -101,12 +105,12 @@ def proposals(view: View, *, saddles: bool) -> Iterator[Proposal | Fails]:
         Whether light neurons may be left out which the core does not follow.
     """
     if len(view.alive) == 0:
-        yield Fails("no neuron is alive")
+        yield NoClaimError("no neuron is alive")
         return
     for heavy in _cores(view):
         try:
             yield _propose(view, heavy, saddles=saddles)
-        except Fails as failure:
+        except NoClaimError as failure:
             yield failure
 
 
@@ -127,24 +131,71 @@ def _propose(view: View, heavy: np.ndarray, *, saddles: bool) -> Proposal:
     Q = feature_range(cells, view.code[heavy])
     everything = Q.shape[1] == cells.n
     if Q.shape[1] == 0:
-        raise Fails("the core fits nothing")
+        raise NoClaimError("the core fits nothing")
     roles = np.where(heavy, "core", "free" if everything else "carried").astype(object)
     if not everything:
         outside = ~heavy & ~_inside(view, ~heavy, Q)
         roles[outside] = "removed"
         if np.any(outside) and not saddles:
-            raise Fails("light neurons can fit what the heavy ones cannot")
+            raise NoClaimError("light neurons can fit what the heavy ones cannot")
     r_star = np.zeros(cells.n) if everything else least_squares_residual(cells.y, Q)
     start = Proposal(
         roles, view.code.copy(), *(np.zeros(view.code.shape, dtype=bool) for _ in range(3)),
         everything, 0.0, r_star, Q, 0.0,
     )  # fmt: skip
+    start.held[view.code == 0] = True
     if everything:
         # Nothing pushes back where every label is fitted: slides are open, too.
         slides = (view.code == 0) & heavy[:, None]
-        start = replace(start, open=slides, held=slides, code=np.where(slides, 1, view.code))
-    start.held[view.code == 0] = True
-    return _settled(view, start, Q @ (Q.T @ view.r))
+        start = replace(start, open=slides, code=np.where(slides, 1, view.code))
+    else:
+        start = _with_edges(view, start)
+    return _settled(view, start, start.basis @ (start.basis.T @ view.r))
+
+
+def _with_edges(view: View, p: Proposal) -> Proposal:
+    """Return the proposal in which slides whose multiplier tends to an end are walls.
+
+    Other neurons hold r* orthogonal to the features of that side's cell, too.
+    """
+    cells = view.cells
+    for _ in range(ROUNDS):
+        code, walls = p.code.copy(), p.walls.copy()
+        for members, g, side, condition in _slide_conditions(view, p):
+            value = view.sign[members[0]] * float(condition @ p.r_star)
+            if abs(value) <= STRICT * _scale(cells, p.r_star):
+                code[members, g], walls[members, g] = side, True
+        if np.array_equal(code, p.code):
+            return p
+        Q = feature_range(cells, code[p.roles == "core"])
+        if Q.shape[1] == cells.n:
+            raise NoClaimError("a slide will end, and the core will fit every label")
+        r_star = least_squares_residual(cells.y, Q)
+        p = replace(p, code=code, walls=walls, basis=Q, r_star=r_star)
+    raise NoClaimError("ever more slides will end")
+
+
+def _slide_conditions(view: View, p: Proposal) -> Iterator[tuple[np.ndarray, int, int, np.ndarray]]:
+    """Yield neurons, hyperplane, side and row: ``sign(a) row . r > 0`` keeps them off that side."""
+    cells = view.cells
+    moving = np.flatnonzero((p.roles == "core") | (p.roles == "carried"))
+    sliding = moving[np.any(p.code[moving] == 0, axis=1)]
+    if len(sliding) == 0:
+        return
+    keys = np.column_stack([p.code[sliding], p.walls[sliding], view.sign[sliding]]).astype(np.int8)
+    first, number = distinct_rows(keys)
+    plus, minus = cells.side_coefficients
+    moment = cells.weight * cells.orientation * cells.norms
+    for i, j in enumerate(sliding[first]):
+        planes = np.flatnonzero(p.code[j] == 0)
+        normals = cells.normals[planes]
+        if projector(normals)[1] < len(planes):
+            raise NoClaimError("a neuron slides on linearly dependent hyperplanes")
+        rows = cells.weight * (multiplier_map(normals) @ cells.X.T) * cells.coefficients(p.code[j])
+        for row, g in zip(rows, planes.tolist(), strict=True):
+            here = np.where(cells.index == g, moment, 0.0)
+            yield sliding[number == i], g, 1, row - here * plus
+            yield sliding[number == i], g, -1, here * minus - row
 
 
 def _inside(view: View, which: np.ndarray, Q: np.ndarray) -> np.ndarray:
@@ -168,9 +219,18 @@ def _inside(view: View, which: np.ndarray, Q: np.ndarray) -> np.ndarray:
 
 def _settled(view: View, p: Proposal, e: np.ndarray) -> Proposal:
     """Return the proposal in which every neuron has room to turn, or may reach what is near."""
-    E0 = np.sqrt(view.cells.weight) * float(np.linalg.norm(e))
+    cells = view.cells
+    E0 = np.sqrt(cells.weight) * float(np.linalg.norm(e))
+    E0 += ROUNDING * np.sqrt(cells.weight) * float(np.linalg.norm(cells.y) + np.linalg.norm(view.r))
+    mu = 0.0
     for _ in range(ROUNDS):
-        kernel = _Kernel(view, p)
+        try:
+            kernel = _Kernel(view, p)
+        except NoClaimError as failure:
+            if mu > 0.0:  # too much was in reach: it will not be once the residual is smaller
+                raise NoClaimError(str(failure), np.log(SHRINK) / mu) from None
+            raise
+        mu = mu or kernel.mu
         moving = np.flatnonzero((p.roles == "core") | (p.roles == "carried"))
         tau = kernel.reaches(moving)
         top = float(np.max(tau[p.roles[moving] == "core"]))
@@ -178,7 +238,7 @@ def _settled(view: View, p: Proposal, e: np.ndarray) -> Proposal:
         turning = _turning(q, kernel.rho)
         if turning is None:
             wait = np.log(max(KAPPA * q, 1.0) / 0.5) / kernel.mu
-            raise Fails(f"the residual is too large for the core to contract it (κq = "
+            raise NoClaimError(f"the residual is too large for the core to contract it (κq = "
                         f"{KAPPA * q:.3g}, must be below 1)", wait)  # fmt: skip
         p = replace(p, turning=turning, mu=kernel.mu)
         angle = np.zeros(len(view.alive))
@@ -188,14 +248,14 @@ def _settled(view: View, p: Proposal, e: np.ndarray) -> Proposal:
             _check_slides(view, p, E0 / np.sqrt(view.cells.weight))
             return p
         p = _loosened(view, p, near, angle)
-    raise Fails("neurons may reach ever more hyperplanes")
+    raise NoClaimError("neurons may reach ever more hyperplanes")
 
 
 def _near(view: View, p: Proposal, angle: np.ndarray) -> np.ndarray:
     """Mark hyperplanes (alive, G) that a neuron may reach and is not yet said to."""
     moving = (p.roles == "core") | (p.roles == "carried")
     sine = np.where(angle < 1.5, np.sin(np.minimum(angle, 1.5)), 1.0)
-    fixed = (view.code == 0) | p.walls | p.open
+    fixed = (p.code == 0) | p.walls | p.open
     return moving[:, None] & ~fixed & (np.abs(view.sine) <= sine[:, None] + TOUCH)
 
 
@@ -224,7 +284,9 @@ def _loosened(view: View, p: Proposal, near: np.ndarray, angle: np.ndarray) -> P
             reach = abs(float(view.sine[j, g]))
             wait = np.log(max(angle[j] / max(reach, 1e-12), 2.0)) / p.mu
             sample = int(np.flatnonzero(cells.index == g)[0])
-            raise Fails(f"neuron {view.alive[j]} may cross the hyperplane of sample {sample}", wait)
+            raise NoClaimError(
+                f"neuron {view.alive[j]} may cross the hyperplane of sample {sample}", wait
+            )
         p.open[opened], p.walls[walled] = True, True
     p.held[touching & (p.open | p.walls)] = True
     return p
@@ -273,7 +335,7 @@ class _Kernel:
         values = np.linalg.eigvalsh(K)
         self.mu = float(values[0])
         if not self.mu > 1e-13 * values[-1]:
-            raise Fails("the core's kernel is singular to rounding")
+            raise NoClaimError("the core's kernel is singular to rounding")
         self.inverse = np.linalg.inv(K)
         self.keys = keys
         rho = None
@@ -313,30 +375,17 @@ def _check_slides(view: View, p: Proposal, size: float) -> None:
     """Check that slides stay slides while ``|e| <= size``; walls are left to the proof."""
     if p.everything:
         return
-    cells, Q = view.cells, p.basis
-    moving = np.flatnonzero((p.roles == "core") | (p.roles == "carried"))
-    sliding = moving[np.any(p.code[moving] == 0, axis=1)]
-    if len(sliding) == 0:
-        return
-    keys = np.column_stack([p.code[sliding], view.sign[sliding]]).astype(np.int8)
-    plus, minus = cells.side_coefficients
-    for j in sliding[distinct_rows(keys)[0]]:
-        planes = np.flatnonzero(p.code[j] == 0)
-        normals = cells.normals[planes]
-        if projector(normals)[1] < len(planes):
-            raise Fails("a neuron slides on linearly dependent hyperplanes")
-        rows = cells.weight * (multiplier_map(normals) @ cells.X.T) * cells.coefficients(p.code[j])
-        moment = cells.weight * cells.orientation * cells.norms
-        for row, g in zip(rows, planes, strict=True):
-            here = np.where(cells.index == g, moment, 0.0)
-            for condition in (row - here * plus, here * minus - row):
-                value = view.sign[j] * (condition @ p.r_star)
-                need = float(np.linalg.norm(condition @ Q)) * size
-                if value <= STRICT * _scale(cells, p.r_star):
-                    sample = int(np.flatnonzero(cells.index == g)[0])
-                    raise Fails(f"the slide of neuron {view.alive[j]} on sample {sample} will end")
-                if value <= need:
-                    raise Fails(
-                        f"the slide of neuron {view.alive[j]} may end before the residual is small",
-                        np.log(max(need / value, 1.0) / 0.5) / p.mu,
-                    )
+    cells = view.cells
+    for members, g, _, condition in _slide_conditions(view, p):
+        j = members[0]
+        value = view.sign[j] * float(condition @ p.r_star)
+        need = float(np.linalg.norm(condition @ p.basis)) * size
+        sample = int(np.flatnonzero(cells.index == g)[0])
+        if value <= STRICT * _scale(cells, p.r_star):
+            raise NoClaimError(f"the slide of neuron {view.alive[j]} on sample {sample} will end")
+        if value <= need:
+            raise NoClaimError(
+                f"the slide of neuron {view.alive[j]} on sample {sample} may end before the "
+                "residual is small",
+                np.log(max(need / value, 1.0) / 0.5) / p.mu,
+            )

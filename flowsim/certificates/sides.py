@@ -12,7 +12,7 @@ from math import sqrt
 import numpy as np
 from flint import arb
 
-from flowsim.certificates.balls import NotProved, dot
+from flowsim.certificates.balls import NotProvedError, dot
 from flowsim.certificates.placed import Placed
 from flowsim.certificates.planes import Data
 
@@ -33,7 +33,7 @@ def check_sides(data: Data, placed: Sequence[Placed], turning: Sequence[arb | No
 
     Raises
     ------
-    NotProved
+    NotProvedError
         With the neuron and the sample.
     """
     looked = [j for j, angle in enumerate(turning) if angle is not None]
@@ -64,7 +64,7 @@ def _integers(rows: Sequence[Sequence[arb]], sizes: Sequence[arb], d: int) -> np
         for k, x in enumerate(row):
             share = x / size
             if not share.rad() < UNIT / 8.0:
-                raise NotProved("a neuron's direction is not known well enough")
+                raise NotProvedError("a neuron's direction is not known well enough")
             out[i, k] = float(share.mid())
     return np.rint(np.ldexp(out, BITS)).astype(np.int64)
 
@@ -92,15 +92,17 @@ def _closely(data: Data, j: int, p: Placed, g: int, angle: arb) -> arb:
     """Return by how much a neuron's margin exceeds what it must, in balls."""
     sample, side = data.leader[g], p.neuron.code[g]
     if side == 0:
-        raise NotProved(f"neuron {j} slides on sample {sample} without being held there")
+        raise NotProvedError(f"neuron {j} slides on sample {sample} without being held there")
     margin = side * dot(data.normal[g], p.w) / (data.normal_size[g] * p.size)
     loose = g in p.neuron.walls or g in p.neuron.open
     need = arb(0) if loose else _sine(angle)
     if margin > need:
         return margin - need
     if not margin > 0:
-        raise NotProved(f"neuron {j} is not shown to be on the claimed side of sample {sample}")
-    raise NotProved(
+        raise NotProvedError(
+            f"neuron {j} is not shown to be on the claimed side of sample {sample}"
+        )
+    raise NotProvedError(
         f"neuron {j} may cross the hyperplane of sample {sample}: its margin is "
         f"{float(margin.mid()):.3g}, and it may turn by {float(angle.mid()):.3g}"
     )

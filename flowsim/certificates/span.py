@@ -1,4 +1,4 @@
-"""Exact linear algebra of what networks can fit: spans of integer columns, membership, residuals."""
+"""Exact linear algebra of what networks can fit: spans of integer columns, and membership."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from flint import fmpq_mat, fmpz_mat
 from scipy.linalg import qr
 
-from flowsim.certificates.balls import NotProved
+from flowsim.certificates.balls import NotProvedError
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class Span:
 
         Raises
         ------
-        NotProved
+        NotProvedError
             If the columns are dependent to rounding, but not exactly.
         """
         all_columns = [
@@ -38,7 +38,7 @@ class Span:
         span = cls(basis, rows)
         rest = [column for j, column in enumerate(all_columns) if j not in set(picked)]
         if rest and not span.contains(_from_columns(rest, n)):
-            raise NotProved("the ranges of cells are dependent to rounding, but not exactly")
+            raise NotProvedError("the ranges of cells are dependent to rounding, but not exactly")
         return span
 
     @property
@@ -55,7 +55,9 @@ class Span:
         try:
             weights = square.solve(target)
         except ZeroDivisionError:
-            raise NotProved("the ranges of cells are dependent exactly, not to rounding") from None
+            raise NotProvedError(
+                "the ranges of cells are dependent exactly, not to rounding"
+            ) from None
         return fmpq_mat(self.basis) * weights == fmpq_mat(columns)
 
 

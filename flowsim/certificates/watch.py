@@ -18,7 +18,7 @@ from flowsim.events import ALIVE
 from flowsim.state import State
 
 #: Steps between two tries, and without a new event before one.
-STEPS, QUIET = 24, 4
+STEPS, QUIET = 8, 4
 #: The next try is later by this part of the time at least, and at most by that.
 SOONEST, LATEST = 0.1, 0.6
 #: The part of the predicted time that is waited for.
