@@ -13,6 +13,9 @@ from flowsim._version import __version__
 if TYPE_CHECKING:
     from flowsim import alignment, datasets, engines, experiments, init, models, plot
     from flowsim.alignment.extremal import ExtremalVector, extremal_vectors
+    from flowsim.certificates.certificate import Certificate
+    from flowsim.certificates.certify import certify
+    from flowsim.certificates.verify import verify
     from flowsim.comparing.compare import compare
     from flowsim.comparing.result import Comparison
     from flowsim.data import Dataset
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from flowsim.solution import RunError, Solution
 
 __all__ = [
+    "Certificate",
     "Comparison",
     "Dataset",
     "ExtremalVector",
@@ -36,6 +40,7 @@ __all__ = [
     "TwoLayerReLU",
     "__version__",
     "alignment",
+    "certify",
     "compare",
     "datasets",
     "engines",
@@ -50,11 +55,13 @@ __all__ = [
     "simulate_batch",
     "sweep",
     "threshold",
+    "verify",
 ]
 
 __getattr__ = attach(
     __name__,
     {
+        "Certificate": "flowsim.certificates.certificate",
         "Comparison": "flowsim.comparing.result",
         "Dataset": "flowsim.data",
         "ExtremalVector": "flowsim.alignment.extremal",
@@ -63,6 +70,7 @@ __getattr__ = attach(
         "Sweep": "flowsim.experiments.result",
         "Threshold": "flowsim.experiments.threshold",
         "TwoLayerReLU": "flowsim.network",
+        "certify": "flowsim.certificates.certify",
         "compare": "flowsim.comparing.compare",
         "extremal_vectors": "flowsim.alignment.extremal",
         "load": "flowsim.files",
@@ -71,6 +79,7 @@ __getattr__ = attach(
         "simulate_batch": "flowsim.simulate",
         "sweep": "flowsim.experiments.sweep",
         "threshold": "flowsim.experiments.threshold",
+        "verify": "flowsim.certificates.verify",
     },
     ("alignment", "datasets", "engines", "experiments", "init", "models", "plot"),
 )

@@ -1,5 +1,5 @@
-"""The command line: ``flowsim run``, ``resume``, ``plot``, ``extremal``, ``align``, ``compare``
-and ``threshold``.
+"""The command line: ``flowsim run``, ``resume``, ``plot``, ``extremal``, ``align``, ``compare``,
+``threshold``, ``certify`` and ``verify``.
 
 Everything heavy is imported when it is needed, so that ``flowsim --help`` is instant.
 """
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 #: Exit codes: the run stopped for a reason that is a failure; the input is wrong; Ctrl-C.
 FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
-COMMANDS = ("run", "resume", "plot", "extremal", "align", "compare", "threshold")
+COMMANDS = (
+    "run", "resume", "plot", "extremal", "align", "compare", "threshold", "certify", "verify",
+)  # fmt: skip
 _PICTURES = ("timeline", "directions", "function")
 
 
@@ -75,6 +77,7 @@ def _dispatch(arguments: list[str]) -> int:
         )
     from flowsim.config import PlotConfig, ResumeConfig, RunConfig
     from flowsim.config_alignment import AlignConfig, ExtremalConfig
+    from flowsim.config_certificate import CertifyConfig, VerifyConfig
     from flowsim.config_compare import CompareConfig
     from flowsim.config_threshold import ThresholdConfig
 
@@ -86,6 +89,8 @@ def _dispatch(arguments: list[str]) -> int:
         "align": AlignConfig,
         "compare": CompareConfig,
         "threshold": ThresholdConfig,
+        "certify": CertifyConfig,
+        "verify": VerifyConfig,
     }
     config = parse_command(kinds, arguments or ["--help"])
     if config is None:
@@ -98,6 +103,11 @@ def _dispatch(arguments: list[str]) -> int:
         from flowsim.commands.threshold import threshold
 
         return 0 if threshold(config, arguments[1:]) else FAILED
+    if isinstance(config, CertifyConfig | VerifyConfig):
+        from flowsim.commands import certificate
+
+        proves = certificate.certify if isinstance(config, CertifyConfig) else certificate.verify
+        return 0 if proves(config) else FAILED
     config = _with_toml(config, arguments[1:])
     if isinstance(config, RunConfig):
         return run(config)
@@ -135,6 +145,7 @@ def resume(config: ResumeConfig) -> int:
     limits = {
         "t1": config.t1,
         "stationary_rtol": config.stationary_rtol,
+        "end": config.end,
         "max_steps": config.max_steps,
         "max_seconds": config.max_seconds,
     }

@@ -126,6 +126,11 @@ class RunOptions:
     """Relative tolerance of the integration."""
     stationary_rtol: OptionalFloat = None
     """Relative size of the rates below which the flow counts as stationary."""
+    end: Annotated[
+        Literal["certificate", "rest"] | None,
+        arg(metavar="{certificate,rest}", help_behavior_hint=""),
+    ] = None
+    """What ends the run: a proof of where the flow goes (default without t1), or rest."""
     alignment: Literal["residual", "growth", "theory"] = "residual"
     """What ends the early alignment: see docs/alignment.md."""
     alignment_threshold: OptionalFloat = None
@@ -187,6 +192,11 @@ class ResumeConfig:
     """Time to stop at, from the start of the run (default: that of the run)."""
     stationary_rtol: OptionalFloat = None
     """Relative size of the rates below which the flow counts as stationary (default: likewise)."""
+    end: Annotated[
+        Literal["certificate", "rest"] | None,
+        arg(metavar="{certificate,rest}", help_behavior_hint=""),
+    ] = None
+    """What ends the run (default: likewise; rest after a run that a certificate has ended)."""
     max_steps: OptionalInt = None
     """Number of steps to give up after, from the start of the run (default: likewise)."""
     max_seconds: OptionalFloat = None

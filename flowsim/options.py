@@ -34,7 +34,7 @@ def checked(
     residual: Any = "full",
     loss: Any = "half_mean",
     stationary_rtol: Any = 1e-11,
-    end: Any = "certificate",
+    end: Any = None,
     alignment: Any = "residual",
     alignment_threshold: Any = 1e-3,
     alignment_epsilon: Any = None,
@@ -57,7 +57,7 @@ def checked(
         "loss": one_of("loss", loss, LOSSES),
         "t1": real("t1", t1),
         "stationary_rtol": real("stationary_rtol", stationary_rtol),
-        "end": one_of("end", end, ENDS),
+        "end": None if end is None else one_of("end", end, ENDS),
         "alignment": one_of("alignment", alignment, DEFINITIONS),
         "alignment_threshold": real("alignment_threshold", alignment_threshold),
         "alignment_epsilon": _epsilon(alignment, alignment_epsilon),
@@ -80,6 +80,10 @@ def checked(
             raise ValueError(
                 f"Argument `{name}` must lie between {low:g} and {high:g}, but is {settings[name]}."
             )
+    if settings["end"] is None:
+        # Who asks for a time, or for no end at rest, wants the flow until then.
+        asked = np.isfinite(settings["t1"]) or settings["stationary_rtol"] == 0.0
+        settings["end"] = "rest" if asked else "certificate"
     return settings
 
 

@@ -182,6 +182,13 @@ def _settings(solution: Solution, limits: dict[str, Any]) -> dict[str, Any]:
     """Return the run's settings with new limits, which must let it go on."""
     names = inspect.signature(checked).parameters
     own = {name: x for name, x in solution.settings.items() if name in names}
+    if solution.status == "certified":
+        if limits.get("end") == "certificate":
+            raise ValueError(
+                'Argument `end` must be "rest" to go on with a run that is certified, but is '
+                '"certificate".'
+            )
+        limits = {**limits, "end": "rest"}
     settings = checked(**{**own, **limits})
     asked = {"max_steps"} & limits.keys() or not isinstance(solution.states, DescentStates)
     reached = {"t1": solution.t_end, **({"max_steps": solution.steps} if asked else {})}

@@ -190,6 +190,7 @@ def groups_of(solution: Solution) -> dict[str, Group]:
                 "kind": final.kind,
                 "reason": final.reason,
                 "limit_loss_exact": final.limit_loss_exact,
+                "certificate": _said(final.certificate),
             },
         ),
         "final/network": _end_group(solution.initial, final.network),
@@ -280,11 +281,29 @@ def solution_of(groups: dict[str, Group]) -> Solution:
             kind=str(final.attrs["kind"]),
             reason=str(final.attrs["reason"]),
             limit_loss_exact=str(final.attrs["limit_loss_exact"]),
+            certificate=_certificate(str(final.attrs.get("certificate", ""))),
         ),
         audit=_with_prefix(root, "audit_"),
         provenance=_with_prefix(root, "provenance_"),
         restart=_restart(groups["restart"]) if "restart" in groups else None,
     )
+
+
+def _said(certificate: Any) -> str:
+    """Return what a certificate says as text; files of many neurons need not hold its claim."""
+    if certificate is None:
+        return ""
+    from flowsim.certificates.says import to_text
+
+    return to_text(certificate)
+
+
+def _certificate(text: str) -> Any:
+    if not text:
+        return None
+    from flowsim.certificates.says import from_text
+
+    return from_text(text)
 
 
 def _restart(group: Group) -> Restart:

@@ -35,7 +35,7 @@ def simulate(
     residual: str = "full",
     loss: str = "half_mean",
     stationary_rtol: float = 1e-11,
-    end: str = "certificate",
+    end: str | None = None,
     alignment: str = "residual",
     alignment_threshold: float = 1e-3,
     alignment_epsilon: float | None = None,
@@ -91,12 +91,14 @@ def simulate(
         the occupied cells. Of other models: when the rate ``||theta'||/||theta||`` is below
         this times its largest value so far, and the Hessian confirms it. 0 switches this off.
         With Diffrax and Scipy at least 8 rtol, since errors keep the rates above that.
-    end : {"certificate", "rest"}
-        What ends a run of the piecewise engine before `t1`. "certificate": a proof, in ball
+    end : {"certificate", "rest"}, optional
+        What ends a run of the piecewise engine before `t1`. "certificate", by default if `t1` is
+        infinite: a proof, in ball
         arithmetic, that the flow from here never leaves its cells and where its loss tends
         (`Final.certificate`): `Final.limit_loss` is the limit then, while `Final.network` and
-        `Final.loss` are those of the state that the proof is of. "rest": the flow has come to
-        rest, and the proof is tried there. Runs that cannot be proved end at rest, too.
+        `Final.loss` are those of the state that the proof is of. "rest", by default if `t1` is
+        finite or `stationary_rtol` is 0: the flow has come to rest, and the proof is tried
+        there. Runs that cannot be proved end at rest, too.
     alignment : {"residual", "growth", "theory"}
         What ends the early alignment phase: ``||r - y||`` first reaches `alignment_threshold`
         times ``||y||``; some neuron has grown by the factor λ^(-epsilon); or the theory's

@@ -19,6 +19,7 @@ EPS = float(np.finfo(float).eps)
 def simulate(net: fs.TwoLayerReLU, data: fs.Dataset, **settings: Any) -> fs.Solution:
     """Run flowsim with a budget that no test here should need: chatter fails fast."""
     settings.setdefault("max_steps", 20_000)
+    settings.setdefault("end", "rest")
     return fs.simulate(net, data, **settings)
 
 

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 from flint import arb, ctx
 
 from flowsim.certificates import exact
 from flowsim.certificates.balls import PRECISION, NotProvedError
 from flowsim.certificates.claim import Claim
-from flowsim.certificates.claim_json import decode, decode_ball, encode, encode_ball
 from flowsim.certificates.contraction import Contraction, contraction
 from flowsim.certificates.exact import Piece
 from flowsim.certificates.minimum import kind_of
-
-FORMAT = "flowsim certificate 1"
-#: Recorded quantities may differ by so much from those computed again: approximations of
-#: eigenvectors differ between machines, what is proved with them hardly does.
-AGREE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,24 +68,12 @@ class Certificate:
         Raises
         ------
         ValueError
-            If nothing has been proved.
+            If nothing has been proved, or the claim is not at hand: a run that has been loaded
+            is certified anew by `flowsim.certify`.
         """
-        if not self.proved or self.claim is None:
-            raise ValueError(f"The certificate must be proved to be a file, but {self.reason}.")
-        limit = self.limit_loss
-        found = {
-            "format": FORMAT,
-            "says": {
-                "kind": self.kind,
-                "reason": self.reason,
-                "limit_loss": _encode_limit(limit),
-                "limit_loss_decimal": repr(float(limit_value(limit))),
-                "t": self.t,
-                "quantities": self.quantities,
-            },
-            "claim": encode(self.claim),
-        }
-        return json.dumps(found, indent=1)
+        from flowsim.certificates.verify import text_of
+
+        return text_of(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write `to_json` to a file, at once."""
@@ -108,10 +88,6 @@ class Certificate:
         value = limit_value(self.limit_loss)
         limit = "" if self.limit_loss is None else f", limit_loss={value:.10g}"
         return f"Certificate({state}: {self.kind}{limit}, {self.reason})"
-
-
-def _encode_limit(limit: Fraction | arb | None) -> str:
-    return str(limit) if isinstance(limit, Fraction) else encode_ball(arb(limit))
 
 
 def limit_value(limit: Fraction | arb | None) -> float:
@@ -150,83 +126,6 @@ def _quantities(claim: Claim, found: Contraction) -> dict[str, float]:
     names = ("mu", "tau", "E0", "q", "turning", "rate", "slack", "loss")
     out = {name: float(getattr(found, name).mid()) for name in names}
     return {**out, "core": float(len(claim.having("core")))}
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What `verify` has found: whether the file's statement is proved, and why not."""
-
-    proved: bool
-    message: str
-    certificate: Certificate | None = None
-
-    def __bool__(self) -> bool:
-        return self.proved
-
-
-def verify(path: str | os.PathLike[str]) -> Verification:
-    """Prove the statement of a certificate's file again, from the file alone.
-
-    Nothing of the engine that has made it is used: exact fractions and ball arithmetic only.
-
-    Parameters
-    ----------
-    path : path-like
-        A file of `Certificate.save`.
-
-    Returns
-    -------
-    Verification
-        True where it is proved.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-        raw = json.loads(text)
-        if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-            return Verification(False, f"The file is not a {FORMAT!r}.")
-        claim, says = decode(raw["claim"]), raw["says"]
-        stated = _stated(says)
-    except (ValueError, KeyError, TypeError) as error:
-        return Verification(False, f"The file cannot be read as a certificate: {error}.")
-    found = prove(claim, stated.t)
-    if not found.proved:
-        return Verification(False, f"NOT PROVED: {found.reason}.", found)
-    differs = _difference(stated, found)
-    if differs:
-        return Verification(False, f"NOT PROVED: {differs}.", found)
-    return Verification(True, f"PROVED: {statement(found)}", found)
-
-
-def _stated(says: dict[str, Any]) -> Certificate:
-    text = says["limit_loss"]
-    limit = decode_ball(text) if "p" in text else Fraction(text)
-    quantities = {str(k): float(x) for k, x in says["quantities"].items()}
-    return Certificate(
-        True, str(says["kind"]), limit, str(says["reason"]), t=float(says["t"]),
-        quantities=quantities,
-    )  # fmt: skip
-
-
-def _difference(stated: Certificate, found: Certificate) -> str:
-    """Return in what a statement differs from what is proved; empty if in nothing."""
-    if stated.kind != found.kind:
-        return f"the kind is {found.kind}, not {stated.kind}"
-    mine, other = found.limit_loss, stated.limit_loss
-    if isinstance(mine, Fraction) != isinstance(other, Fraction) or (
-        mine != other if isinstance(mine, Fraction) else not arb(mine).overlaps(arb(other))
-    ):
-        return f"the limit of the loss is {limit_value(mine):.12g}, not {limit_value(other):.12g}"
-    if set(stated.quantities) != set(found.quantities):
-        return "its quantities are not those of a certificate"
-    for name, value in found.quantities.items():
-        if not abs(stated.quantities[name] - value) <= AGREE * abs(value):
-            return f"{name} is {value:.9g}, not {stated.quantities[name]:.9g}"
-    return ""
 
 
 def statement(found: Certificate) -> str:

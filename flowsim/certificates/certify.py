@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +15,60 @@ from flowsim.certificates.certificate import Certificate, prove
 from flowsim.certificates.planes import Data
 from flowsim.certificates.search import NoClaimError, Proposal, View, proposals
 from flowsim.data import Dataset
+from flowsim.engines.restore import restored
+from flowsim.solution import Solution, States
 from flowsim.state import State
+
+
+def certify(run: Solution | str | os.PathLike[str]) -> Certificate:
+    """Prove where the gradient flow goes from the final state of a run.
+
+    The theorem and its proof are in docs/certificates.md: from that state on no neuron leaves
+    its cell, and the loss tends to a least-squares value.
+
+    Parameters
+    ----------
+    run : Solution, or path-like
+        A run of a TwoLayerReLU, or its file.
+
+    Returns
+    -------
+    Certificate
+        With `proved` false and the reason where it cannot be proved; `Certificate.save` writes a
+        file that `flowsim.verify` proves again.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no such run, or one with a frozen residual.
+    OSError
+        If the file cannot be read.
+    """
+    solution = run if isinstance(run, Solution) else _loaded(run)
+    if not isinstance(solution.states, States):
+        raise TypeError(
+            "Argument `run` must be a gradient flow of a TwoLayerReLU to be certified, but is "
+            "another run."
+        )
+    if solution.settings["residual"] == "frozen":
+        raise ValueError(
+            "Argument `run` must have its own residual to be certified, but it was kept frozen."
+        )
+    slope, loss = solution.initial.negative_slope, solution.settings["loss"]
+    cells = Cells.of(solution.data, slope, loss, solution.initial(solution.data.X))
+    state = restored(solution.states, -1, cells)
+    r = np.ldexp(solution.final.network.residual(solution.data), -cells.y_exponent)
+    return Certifier(solution.data, cells).certify(state, r, solution.t_end, saddles=True)
+
+
+def _loaded(path: Any) -> Solution:
+    from flowsim.files import load
+
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(
+            f"Argument `run` must be a Solution or its file, but is of type {type(path).__name__}."
+        )
+    return load(path)
 
 
 @dataclass(frozen=True, eq=False)

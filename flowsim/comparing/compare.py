@@ -108,7 +108,7 @@ def compare(
     if progress is not None and not callable(progress):
         raise TypeError(f"Argument `progress` must be a function, but is {progress!r}.")
     engines = descents(learning_rates, optimizers)
-    until: dict[str, Any] = {} if t1 is None else {"t1": t1}
+    until: dict[str, Any] = {"end": "rest"} if t1 is None else {"t1": t1}
     flow = simulate(net, data, loss=loss, rtol=rtol, progress=progress, **until)
     last = (1.1 * flow.t_end or 1.0) if t1 is None else float(t1)
     end = last if flow.status == "stationary" else min(last, flow.t_end)  # where it rests, it stays

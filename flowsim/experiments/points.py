@@ -154,7 +154,8 @@ class Recipe:
         from flowsim.simulate import simulate
 
         data = self.dataset(point)
-        given = {**self.options, **options}
+        # Test losses are those of final states: where the flow goes must have been reached.
+        given = {"end": "rest", **self.options, **options}
         return simulate(point.network(data.d), data, engine=self.engine(point), **given)
 
 

@@ -1,0 +1,108 @@
+"""Files of certificates: written, and proved again from the file alone."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from flint import arb
+
+from flowsim.certificates.certificate import Certificate, limit_value, prove, statement
+from flowsim.certificates.claim_json import decode, encode
+from flowsim.certificates.says import read_says, says_of
+
+FORMAT = "flowsim certificate 1"
+#: Recorded quantities may differ by so much from those computed again: approximations of
+#: eigenvectors differ between machines, what is proved with them hardly does.
+AGREE = 1e-6
+
+
+def text_of(certificate: Certificate) -> str:
+    """Return the text of a proved certificate's file.
+
+    Raises
+    ------
+    ValueError
+        If it is not proved, or has no claim.
+    """
+    if not certificate.proved:
+        raise ValueError(f"The certificate must be proved to be a file, but: {certificate.reason}.")
+    if certificate.claim is None:
+        raise ValueError(
+            "The certificate must have its claim to be a file, but one of a loaded run has none; "
+            "use flowsim.certify(run)."
+        )
+    found = {"format": FORMAT, "says": says_of(certificate), "claim": encode(certificate.claim)}
+    return json.dumps(found, indent=1)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` has found: whether the file's statement is proved, and why not."""
+
+    proved: bool
+    message: str
+    certificate: Certificate | None = None
+
+    def __bool__(self) -> bool:
+        return self.proved
+
+
+def verify(path: str | os.PathLike[str]) -> Verification:
+    """Prove the statement of a certificate's file again, from the file alone.
+
+    Nothing of the engine that has made it is used: exact fractions and ball arithmetic only.
+
+    Parameters
+    ----------
+    path : path-like
+        A file of `Certificate.save`.
+
+    Returns
+    -------
+    Verification
+        True where it is proved.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        raw = json.loads(text)
+        if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+            return Verification(False, f"The file is not a {FORMAT!r}.")
+        claim, says = decode(raw["claim"]), raw["says"]
+        stated = read_says(says)
+    except (ValueError, KeyError, TypeError) as error:
+        return Verification(False, f"The file cannot be read as a certificate: {error}.")
+    if not stated.proved:
+        return Verification(False, "NOT PROVED: the file does not say that it is.")
+    found = prove(claim, stated.t)
+    if not found.proved:
+        return Verification(False, f"NOT PROVED: {found.reason}.", found)
+    differs = _difference(stated, found)
+    if differs:
+        return Verification(False, f"NOT PROVED: {differs}.", found)
+    return Verification(True, f"PROVED: {statement(found)}", found)
+
+
+def _difference(stated: Certificate, found: Certificate) -> str:
+    """Return in what a statement differs from what is proved; empty if in nothing."""
+    if stated.kind != found.kind:
+        return f"the kind is {found.kind}, not {stated.kind}"
+    mine, other = found.limit_loss, stated.limit_loss
+    if isinstance(mine, Fraction) != isinstance(other, Fraction) or (
+        mine != other if isinstance(mine, Fraction) else not arb(mine).overlaps(arb(other))
+    ):
+        return f"the limit of the loss is {limit_value(mine):.12g}, not {limit_value(other):.12g}"
+    if set(stated.quantities) != set(found.quantities):
+        return "its quantities are not those of a certificate"
+    for name, value in found.quantities.items():
+        if not abs(stated.quantities[name] - value) <= AGREE * abs(value):
+            return f"{name} is {value:.9g}, not {stated.quantities[name]:.9g}"
+    return ""
