@@ -12,8 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
+import numpy as np
 from flint import arb, arb_mat
+from scipy.optimize import linprog
 
 from flowsim.certificates.balls import (
     NotProvedError,
@@ -166,6 +169,8 @@ def _check_roles(claim: Claim) -> None:
             )
         if neuron.role == "dead":
             _check_off(data, j, neuron)
+        if neuron.role == "origin":
+            _check_origin(data, j)
 
 
 def _check_off(data: Data, j: int, neuron: Neuron) -> None:
@@ -175,6 +180,22 @@ def _check_off(data: Data, j: int, neuron: Neuron) -> None:
     for g, side in enumerate(neuron.code):
         if side == 0 or any(side * data.scale[k] > 0 for k in data.members[g]):
             raise NotProvedError(f"neuron {j} is not off on sample {data.leader[g]}")
+
+
+def _check_origin(data: Data, j: int) -> None:
+    """A neuron with w = 0 stays there if some direction has every sample off."""
+    if data.slope:
+        raise NotProvedError(f"neuron {j} cannot rest at the origin: the slope is not zero")
+    X = np.array([[float(x) for x in row] for row in data.X])
+    X /= np.linalg.norm(X, axis=1)[:, None]
+    ends = [(-1.0, 1.0)] * data.d + [(None, 1.0)]
+    found = linprog(
+        np.append(np.zeros(data.d), -1.0), np.column_stack([X, np.ones(data.n)]),
+        np.zeros(data.n), bounds=ends,
+    )  # fmt: skip
+    u = [] if found.x is None else [Fraction(x) for x in found.x[:-1].tolist()]
+    if not u or any(sum(x * v for x, v in zip(row, u, strict=True)) >= 0 for row in data.X):
+        raise NotProvedError(f"neuron {j} may leave the origin: no direction has all samples off")
 
 
 class _Kernel:

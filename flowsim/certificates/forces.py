@@ -68,15 +68,14 @@ class Forces:
         self, neuron: Neuron, slides: tuple[int, ...], touched: tuple[int, ...]
     ) -> Iterator[tuple[int, str, list[arb], arb]]:
         planes = (*slides, *touched)
-        if not planes or len(planes) > self.data.d:
+        if not planes:
             return
+        if not self.data.independent(planes):
+            if not touched:
+                raise NotProvedError("a neuron slides on linearly dependent hyperplanes")
+            return  # multipliers of independent ones suffice (Carathéodory)
         N = matrix([self.data.normal[g] for g in planes])
-        try:
-            pull = gram_inverse(N) * N
-        except NotProvedError:
-            if touched:  # multipliers of independent walls suffice
-                return
-            raise
+        pull = gram_inverse(N) * N
         rows = self._rows(pull, neuron)
         blurs = self._blurs(pull, neuron)
         for g, row, blur in zip(planes, rows, blurs, strict=True):

@@ -11,6 +11,9 @@ from flowsim.certificates.balls import NotProvedError, ball, dot, identity, matr
 from flowsim.certificates.claim import Claim, Neuron
 from flowsim.certificates.planes import Code, Data
 
+#: Neurons are put onto hyperplanes that they are this near to, relative to their size.
+NEAR = 1e-10
+
 
 @dataclass(frozen=True, eq=False)
 class Placed:
@@ -59,6 +62,7 @@ def place(claim: Claim) -> list[Placed]:
             if neuron.held not in projectors:
                 projectors[neuron.held] = projector(claim.data, neuron.held)
             w = (projectors[neuron.held] * arb_mat(len(w), 1, w)).entries()
+            _check_near(j, neuron, w)
         square = dot(w, w) + neuron.gap
         if neuron.role in ("zero", "origin"):
             if not all(x == 0 for x in w):
@@ -69,6 +73,14 @@ def place(claim: Claim) -> list[Placed]:
         a = neuron.sign * square.sqrt()
         out.append(Placed(neuron, a, w, abs(a) if neuron.gap >= 0 else norm(w)))
     return out
+
+
+def _check_near(j: int, neuron: Neuron, w: Sequence[arb]) -> None:
+    """Check that a neuron is put onto its hyperplanes from no farther than rounding."""
+    moved = [x - y for x, y in zip(w, neuron.w, strict=True)]
+    large = dot(w, w) + neuron.gap if neuron.gap >= 0 else dot(w, w)
+    if not dot(moved, moved) <= NEAR**2 * large:
+        raise NotProvedError(f"neuron {j} is held on hyperplanes that it does not lie on")
 
 
 def residual(data: Data, placed: Sequence[Placed]) -> list[arb]:

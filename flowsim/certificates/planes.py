@@ -120,6 +120,11 @@ class Data:
         """Return integer columns that span the complement of some hyperplanes' normals."""
         return _null_space([self._integer_rows[self.leader[g]] for g in held], self.d)
 
+    def independent(self, planes: Sequence[int]) -> bool:
+        """Whether the normals of some hyperplanes are linearly independent, exactly."""
+        rows = [self._integer_rows[self.leader[g]] for g in planes]
+        return not rows or fmpz_mat(rows).rank() == len(rows)
+
     @property
     def unit(self) -> int:
         """``diag(c) X free`` is `columns` over this."""

@@ -50,7 +50,7 @@ def check_sides(data: Data, placed: Sequence[Placed], turning: Sequence[arb | No
         room = np.array([p.neuron.code for p in some]) * margin - need - blur
         room[held] = np.inf
         slack = slack.min(arb(float(np.min(room[room > 0.0], initial=1.0))))
-        for i, g in np.argwhere(room <= 0.0).tolist():
+        for i, g in np.argwhere(~(room > 0.0)).tolist():
             angle = angles[i]
             assert angle is not None
             slack = slack.min(_closely(data, rows[i], some[i], g, angle))
