@@ -69,7 +69,7 @@ def pieces(claim: Claim, span: Span | None) -> tuple[Piece, ...]:
     for (code, slides), block in zip(cells, blocks, strict=True):
         mine = weights[at : at + block.ncols()]
         at += block.ncols()
-        out.append(Piece(_pattern(data, code), _beta(data, code, slides, mine)))
+        out.append(Piece(_pattern(data, code), _beta(data, code, slides, mine, exact=exact)))
     return tuple(out)
 
 
@@ -93,14 +93,15 @@ def _cell_weights(blocks: list[fmpz_mat], data: Data, *, exact: bool) -> list[Fr
 
 
 def _beta(
-    data: Data, code: Code, slides: tuple[int, ...], weights: list[Fraction]
-) -> tuple[Fraction, ...]:
+    data: Data, code: Code, slides: tuple[int, ...], weights: list[Fraction], *, exact: bool
+) -> tuple[Fraction, ...] | tuple[float, ...]:
     """Return the vector v that the weights of ``diag(c) X v``'s columns stand for."""
     free, unit = data.free(slides), data.unit
-    return tuple(
+    beta = tuple(
         unit * sum((Fraction(int(free[i, j])) * w for j, w in enumerate(weights)), Fraction(0))
         for i in range(data.d)
     )
+    return beta if exact else tuple(float(x) for x in beta)
 
 
 def _pattern(data: Data, code: Code) -> tuple[int, ...]:

@@ -59,7 +59,7 @@ def read_says(raw: dict[str, Any]) -> Certificate:
     pieces = tuple(
         Piece(
             tuple("-0+".index(s) - 1 for s in piece["pattern"]),
-            tuple(Fraction(x) for x in piece["beta"]),
+            _vector(piece["beta"]),
         )
         for piece in raw["pieces"]
     )
@@ -68,6 +68,12 @@ def read_says(raw: dict[str, Any]) -> Certificate:
         t=_number(raw["t"]), quantities={str(k): float(x) for k, x in raw["quantities"].items()},
         pieces=pieces, wait=_number(raw["wait"]), escape_time=_number(raw["escape_time"]),
     )  # fmt: skip
+
+
+def _vector(texts: list[str]) -> tuple[Fraction, ...] | tuple[float, ...]:
+    if any(set(x) & set(".en") for x in texts):  # decimals
+        return tuple(float(x) for x in texts)
+    return tuple(Fraction(x) for x in texts)
 
 
 def _number(x: Any) -> float:

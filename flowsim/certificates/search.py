@@ -154,25 +154,36 @@ def _propose(view: View, heavy: np.ndarray, *, saddles: bool) -> Proposal:
 
 
 def _with_edges(view: View, p: Proposal) -> Proposal:
-    """Return the proposal in which slides whose multiplier tends to an end are walls.
+    """Return the proposal in which no slide's multiplier tends to an end.
 
-    Other neurons hold r* orthogonal to the features of that side's cell, too.
+    Where the core fits what a kink changes, r* does not push there: the hyperplane is open. Where
+    the multiplier tends to 0 or 1 because other neurons hold r* orthogonal to the features of
+    that side's cell, too, it is a wall.
     """
     cells = view.cells
     for _ in range(ROUNDS):
         code, walls = p.code.copy(), p.walls.copy()
+        opened = (code == 0) & _open_planes(cells, p.basis) & (p.roles != "removed")[:, None]
+        if np.any(opened):
+            p = _on_new_cells(view, replace(p, open=p.open | opened), np.where(opened, 1, code))
+            continue
         for members, g, side, condition in _slide_conditions(view, p):
             value = view.sign[members[0]] * float(condition @ p.r_star)
             if abs(value) <= STRICT * _scale(cells, p.r_star):
                 code[members, g], walls[members, g] = side, True
         if np.array_equal(code, p.code):
             return p
-        Q = feature_range(cells, code[p.roles == "core"])
-        if Q.shape[1] == cells.n:
-            raise NoClaimError("a slide will end, and the core will fit every label")
-        r_star = least_squares_residual(cells.y, Q)
-        p = replace(p, code=code, walls=walls, basis=Q, r_star=r_star)
+        p = _on_new_cells(view, replace(p, walls=walls), code)
     raise NoClaimError("ever more slides will end")
+
+
+def _on_new_cells(view: View, p: Proposal, code: np.ndarray) -> Proposal:
+    """Return the proposal with other cells: what the core fits grows with the cells."""
+    cells = view.cells
+    Q = feature_range(cells, code[p.roles == "core"])
+    if Q.shape[1] == cells.n:
+        raise NoClaimError("a slide will end, and the core will fit every label")
+    return replace(p, code=code, basis=Q, r_star=least_squares_residual(cells.y, Q))
 
 
 def _slide_conditions(view: View, p: Proposal) -> Iterator[tuple[np.ndarray, int, int, np.ndarray]]:
