@@ -11,7 +11,7 @@ from flowsim.cells import TOUCH, Cells
 from flowsim.certificates.balls import dyadic
 from flowsim.certificates.claim import Claim, Network, Neuron
 from flowsim.certificates.planes import Data
-from flowsim.certificates.search import Proposal, View
+from flowsim.certificates.proposal import Proposal, View
 from flowsim.data import Dataset
 from flowsim.events import DEAD, ORIGIN, ZERO
 from flowsim.state import State
@@ -54,6 +54,9 @@ def claim_of(data: Data, view: View, p: Proposal) -> Claim:
 def _planes(data: Data, cells: Cells) -> np.ndarray:
     """Return the cells' hyperplane of each exact one; rounded ones may be several exact ones."""
     return cells.index[np.array(data.leader)]
+
+
+_ZERO_IN_THE_LIMIT: tuple = ("fading", None, None, None, np.zeros(0, dtype=np.int64))
 
 
 def _exact_planes(planes: np.ndarray, rounded: np.ndarray) -> tuple[int, ...]:
@@ -105,11 +108,12 @@ def _ways(view: View, p: Proposal) -> tuple[tuple[int, tuple[float, ...]], ...]:
         directions @ cells.X.T, 0.0
     )
     out = []
-    for j in np.flatnonzero(np.isin(state.fate, (DEAD, ORIGIN, ZERO))).tolist():
-        role, _, _, _, held = _still(cells, state, j)
+    fading = view.alive[p.roles == "fading"].tolist()
+    for j in [*np.flatnonzero(np.isin(state.fate, (DEAD, ORIGIN, ZERO))).tolist(), *fading]:
+        role, _, _, _, held = _still(cells, state, j) if j not in fading else _ZERO_IN_THE_LIMIT
         counted = np.isin(cells.index, held) if role == "dead" else np.ones(cells.n, dtype=bool)
         gain = outputs[:, counted] @ p.r_star[counted]
-        gain = np.abs(gain) if role == "zero" else state.sign[j] * gain
+        gain = np.abs(gain) if role in ("zero", "fading") else state.sign[j] * gain
         if len(gain) and np.max(gain) > 1e-9 * float(np.sum(np.abs(cells.y) * cells.norms)):
             out.append((j, tuple(directions[int(np.argmax(gain))].tolist())))
     return tuple(out)

@@ -13,7 +13,8 @@ from flowsim.cells import Cells
 from flowsim.certificates.build import claim_of, exact_data
 from flowsim.certificates.certificate import Certificate, prove
 from flowsim.certificates.planes import Data
-from flowsim.certificates.search import NoClaimError, Proposal, View, proposals
+from flowsim.certificates.proposal import NoClaimError, Proposal, View
+from flowsim.certificates.search import proposals
 from flowsim.data import Dataset
 from flowsim.engines.restore import restored
 from flowsim.solution import Solution, States

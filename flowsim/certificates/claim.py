@@ -12,6 +12,7 @@ from flowsim.certificates.planes import Code, Data
 ROLES = (
     "core",  # its kernel contracts the residual
     "carried",  # moves, within what the core can fit
+    "fading",  # pinned to a ray by its slides, on which it shrinks to zero
     "free",  # may go anywhere: the core fits every label
     "removed",  # too small to matter, and growing: the saddle is that of the others
     "dead",  # off on every sample; on `held` its margin is zero, and it stays there

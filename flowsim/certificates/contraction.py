@@ -18,6 +18,7 @@ import numpy as np
 from flint import arb, arb_mat
 from scipy.optimize import linprog
 
+from flowsim.certificates import fading
 from flowsim.certificates.balls import (
     NotProvedError,
     ball,
@@ -85,10 +86,11 @@ def contraction(claim: Claim) -> Contraction:
     placed = place(claim)
     basis = Basis.of(claim)
     r = residual(data, placed)
-    e, r_star = basis.split(r)
+    e, r_star = basis.split(r)[0], basis.split([ball(y) for y in data.y])[1]
     omega = ball(data.weight)
     kernel = _Kernel(data, basis, placed)
-    E0 = upper((omega * dot(e, e)).sqrt())
+    faded = fading.reach(data, placed)
+    E0 = upper((omega * dot(e, e)).sqrt() + faded)
     core = claim.having("core")
     tau_of = {cell: kernel.tau(cell) for cell in {_cell(claim.neurons[j]) for j in _moving(claim)}}
     tau = upper(_largest([tau_of[_cell(claim.neurons[j])] for j in core]))
@@ -98,11 +100,13 @@ def contraction(claim: Claim) -> Contraction:
     angles: list[arb | None] = [None] * len(placed)
     for j in _moving(claim):
         angles[j] = upper(tau_of[_cell(claim.neurons[j])] * turning / tau)
-    for j in claim.having("free", "dead"):
+    for j in claim.having("free", "dead", "fading"):
         angles[j] = arb(0)
     slack = check_sides(data, placed, angles)
     if not claim.everything:
-        slack = slack.min(_check_forces(claim, placed, angles, basis, r_star, E0))
+        forces = Forces(data, basis, r_star, E0 / omega.sqrt(), faded / omega.sqrt())
+        slack = slack.min(_check_forces(claim, placed, angles, forces))
+        slack = slack.min(fading.check(placed, forces))
     half = omega / 2
     return Contraction(
         basis, placed, r_star, half * dot(r, r), half * dot(r_star, r_star),
@@ -127,11 +131,9 @@ def _largest(balls: Sequence[arb]) -> arb:
 
 
 def _check_forces(
-    claim: Claim, placed: Sequence[Placed], angles: Sequence[arb | None], basis: Basis,
-    r_star: Sequence[arb], E0: arb,
-) -> arb:  # fmt: skip
+    claim: Claim, placed: Sequence[Placed], angles: Sequence[arb | None], forces: Forces
+) -> arb:
     """Check that slides and walls hold, once for all neurons of a cell; return the least slack."""
-    forces = Forces(claim.data, basis, r_star, E0 / ball(claim.data.weight).sqrt())
     slack, seen = arb(1), set()
     for j in _moving(claim):
         neuron, p, angle = claim.neurons[j], placed[j], angles[j]
@@ -161,6 +163,8 @@ def _check_roles(claim: Claim) -> None:
             raise NotProvedError(f"neuron {j} is held on a hyperplane that it may leave")
         if everything and (neuron.role == "carried" or (neuron.role == "core" and slides)):
             raise NotProvedError("where the core fits every label, all hyperplanes are open")
+        if neuron.role == "fading":
+            fading.check_role(data, j, neuron, everything=everything)
         if everything and neuron.walls:
             raise NotProvedError("where the core fits every label, all hyperplanes are open")
         if not everything and neuron.role == "free":

@@ -13,7 +13,7 @@ from itertools import chain, combinations
 
 from flint import arb, arb_mat
 
-from flowsim.certificates.balls import NotProvedError, arb_column, ball, dot, matrix
+from flowsim.certificates.balls import NotProvedError, arb_column, ball, dot, matrix, norm
 from flowsim.certificates.basis import Basis
 from flowsim.certificates.claim import Neuron
 from flowsim.certificates.placed import gram_inverse
@@ -31,6 +31,7 @@ class Forces:
     basis: Basis
     r_star: Sequence[arb]
     size: arb  # |e0|
+    faded: arb  # bound of the part of r - r* outside of V
 
     def check(self, j: int, neuron: Neuron) -> arb:
         """Check H5 for a neuron; return the least slack, relative to what it must exceed.
@@ -42,15 +43,26 @@ class Forces:
         """
         slack = arb(1)
         for g, what, row, blur in self._conditions(neuron):
-            value = neuron.sign * dot(row, self.r_star)
-            need = (self.basis.length(row) + blur) * self.size
-            if not value > need:
-                raise NotProvedError(
-                    f"{what} of neuron {j} on sample {self.data.leader[g]}: its condition is "
-                    f"{float(value.mid()):.3g}, and must exceed {float(need.mid()):.3g}"
-                )
-            slack = slack.min((value - need) / value)
+            where = f"{what} of neuron {j} on sample {self.data.leader[g]}"
+            slack = slack.min(self.positive([neuron.sign * x for x in row], blur, where))
         return slack
+
+    def positive(self, row: Sequence[arb], blur: arb, what: str) -> arb:
+        """Check that ``row . r > 0`` for all r that may come; return the slack.
+
+        Raises
+        ------
+        NotProvedError
+            With `what`.
+        """
+        value = dot(row, self.r_star)
+        need = (self.basis.length(row) + blur) * self.size + norm(row) * self.faded
+        if not value > need:
+            raise NotProvedError(
+                f"{what}: its condition is {float(value.mid()):.3g}, and must exceed "
+                f"{float(need.mid()):.3g}"
+            )
+        return (value - need) / value
 
     def _conditions(self, neuron: Neuron) -> Iterator[tuple[int, str, list[arb], arb]]:
         """Yield hyperplane, name, row and blur: ``sign a · row . r`` must be positive."""

@@ -114,12 +114,15 @@ def _way_down(claim: Claim, found: Contraction) -> str | None:
         samples = None
         if neuron.role == "dead":
             samples = [k for g in neuron.held for k in data.members[g]]
-        elif neuron.role not in ("origin", "zero"):
+        elif neuron.role not in ("origin", "zero", "fading"):
             continue
         gain = psi(data, found.r_star, u, samples)
-        gain = abs(gain) if neuron.role == "zero" else neuron.sign * gain  # zero: either sign
+        # At zero it may take either sign.
+        gain = neuron.sign * gain if neuron.role in ("dead", "origin") else abs(gain)
         if gain > 0:
-            where = "on its last hyperplane" if neuron.role == "dead" else "at the origin"
+            where = {"dead": "on its last hyperplane", "fading": "that shrinks to zero"}.get(
+                neuron.role, "at the origin"
+            )
             return f"neuron {j}, {where}, could lower the loss"
     return None
 
@@ -143,8 +146,8 @@ def _check_still(claim: Claim, found: Contraction) -> None:
                 raise NotProvedError(f"neuron {j} is at the origin of data with parallel samples")
             for g in range(data.planes):
                 repelled(neuron.sign, g, j)
-        elif neuron.role == "zero":
-            raise NotProvedError(f"neuron {j} is zero and may take either sign")
+        elif neuron.role in ("zero", "fading"):
+            raise NotProvedError(f"neuron {j} is zero in the limit and may take either sign")
 
 
 def loss_of(data: Data, network: Network) -> arb:

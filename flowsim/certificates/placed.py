@@ -87,7 +87,7 @@ def residual(data: Data, placed: Sequence[Placed]) -> list[arb]:
     """Return ``r_k = y_k - h(x_k)``: what the neurons of a cell give depends on their sum only."""
     sums: dict[Code, list[arb]] = {}
     for p in placed:
-        if p.neuron.role not in ("core", "carried", "free"):
+        if p.neuron.role not in ("core", "carried", "fading", "free"):
             continue
         total = sums.setdefault(p.neuron.code, [arb(0)] * data.d)
         for i, x in enumerate(p.w):
