@@ -5,11 +5,12 @@
    run that is cut off goes on.
 2. Growth of the threshold with d.
 3. The paper's variants: GeLU, Adam and gradient descent instead of the flow, unbalanced networks.
-4. One sweep on one worker and on two.
+4. One sweep on 1, 2, 4, ... workers.
+5. A sweep of 504 runs that is killed again and again, against one that is not.
 
 Prints a page and writes benchmarks/threshold.json, docs/benchmarks-threshold.md and
 docs/threshold.png. On two idle cores it takes about 40 minutes. Arguments name the parts that are
-made anew: study, dimensions, variants, workers.
+made anew: study, dimensions, variants, workers, kills.
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ from __future__ import annotations
 import json
 import platform
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 import flowsim as fs
+from flowsim._cores import available_cores
 from flowsim.experiments import StudyProgress, Sweep
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,6 +59,8 @@ def study() -> dict[str, Any]:
         "runs": int(runs.status.size),
         "failed": found.sweep.failed,
         "seeds": runs.sizes["seed"],
+        "workers": available_cores(),
+        "proved": int((runs.proved == 1).sum()),
         "core_hours": (seconds + float(found.lazy.dataset.seconds.sum())) / 3600.0,
         "kinds": kinds(runs),
         "lazy": lazy(found),
@@ -128,32 +135,77 @@ def variants() -> list[dict[str, Any]]:
 
 
 def workers() -> dict[str, float]:
-    """Return the seconds of one sweep on one worker and on two, nothing kept between."""
+    """Return the seconds of one sweep on 1, 2, 4, ... workers, nothing kept between."""
     grid: dict[str, Any] = {"n": [20, 100, 150, 200], "seed": range(12), "m": 200}
     fs.sweep(**{**grid, "seed": range(2)}, workers=2)  # compiled code is on the disk
-    seconds = {}
-    for count in (1, 2):
+    seconds, count = {}, 1
+    while count <= available_cores():
         folder = Path(tempfile.mkdtemp())
         began = time.perf_counter()
         fs.sweep(**grid, workers=count, path=folder / "sweep.nc", progress=look)
         seconds[f"{count}"] = time.perf_counter() - began
         assert Sweep.load(folder / "sweep.nc").failed == 0
         shutil.rmtree(folder)
+        count *= 2
     return seconds
+
+
+KILLED = """
+import sys
+import flowsim as fs
+if __name__ == "__main__":
+    fs.sweep(n=[5, 10, 20, 30, 40, 50], d=[2, 3], seed=range(42), m=60, path=sys.argv[1],
+             progress=lambda p: print(p.done, flush=True))
+"""
+
+
+def kills() -> dict[str, Any]:
+    """Kill a sweep's driver thrice and a worker once, and compare with one left alone."""
+    folder = Path(tempfile.mkdtemp())
+    script = folder / "sweep.py"
+    script.write_text(KILLED, encoding="utf-8")
+    assert _swept(script, folder / "alone.nc", until=None) == 0
+    runs = Sweep.load(folder / "alone.nc").dataset.status.size
+    for part in (0.2, 0.4, 0.6):
+        _swept(script, folder / "killed.nc", until=int(part * runs))
+    assert _swept(script, folder / "killed.nc", until=int(0.8 * runs), worker=True) == 0
+    alone, killed = (Sweep.load(folder / f"{x}.nc").dataset for x in ("alone", "killed"))
+    differing = [x for x in alone.data_vars if x != "seconds" and not alone[x].equals(killed[x])]
+    shutil.rmtree(folder)
+    return {"runs": int(runs), "differing": differing}
+
+
+def _swept(script: Path, path: Path, until: int | None, *, worker: bool = False) -> int:
+    """Run the sweep; once `until` runs are done kill it, or one of its workers. Return its code."""
+    process = subprocess.Popen([sys.executable, script, path], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if until is not None and int(line) >= until:
+            children = psutil.Process(process.pid).children(recursive=True)
+            # multiprocessing's resource tracker is no worker
+            found = [x for x in children if "spawn_main" in " ".join(x.cmdline())]
+            (found[0] if worker else process).kill()
+            until = None
+            if not worker:
+                for child in children:
+                    child.kill()
+    return process.wait()
 
 
 def page(result: dict[str, Any]) -> str:
     """Return the page of a result."""
     a = result["study"]
+    on = f"on {a['workers']} workers" if "workers" in a else "on 2 workers"
     lines = [
         "# The optimization threshold", "",
-        "`python benchmarks/threshold.py` writes this page, on 2 cores.", "",
+        "`python benchmarks/threshold.py` writes this page.", "",
         "## Linear teacher, d = 5, m = 200, λ = 1e-6", "",
         f"{a['runs']} runs to their ends, {a['failed']} failed, and those from λ = 10: "
-        f"{a['core_hours']:.2g} hours of one core. Medians over {a['seeds']} seeds.", "",
+        f"{a['core_hours']:.2g} hours of one core, {on}. Medians over {a['seeds']} seeds.", "",
         "```text", a["table"], "```", "",
         "![The threshold](threshold.png)", "",
-        "Verdicts: " + ", ".join(f"{name} {count}" for name, count in a["kinds"].items()) + ".", "",
+        "Verdicts: " + ", ".join(f"{name} {count}" for name, count in a["kinds"].items())
+        + (f"; {a['proved']} of {a['runs']} proved." if "proved" in a else "."), "",
         "From a large scale (mirrored networks, λ = 10), excess test losses:", "",
         "| n | noise | part that interpolates | λ = 10 | λ = 1e-6 | NTK |",
         "|---:|---:|---:|---:|---:|---:|",
@@ -175,16 +227,26 @@ def page(result: dict[str, Any]) -> str:
     if "variants" in result:
         lines += _variants_table(result["variants"])
     if "workers" in result:
-        one, two = result["workers"]["1"], result["workers"]["2"]
+        lines += _workers_table(result["workers"])
+    if "kills" in result:
+        k = result["kills"]
+        same = "every field equal, bit for bit" if not k["differing"] else f"other {k['differing']}"
         lines += [
             "",
-            "## Workers",
+            "## Killed sweeps",
             "",
-            f"48 runs took {one:.3g} s on one worker and {two:.3g} s on two, the start of the "
-            f"cluster included: {one / two:.2f} times.",
+            f"{k['runs']} runs, the driver killed by -9 three times and then a worker, against the "
+            f"same runs left alone: {same} (but for `seconds`).",
         ]
     versions = f"python {platform.python_version()}, flowsim {fs.__version__}, {platform.machine()}"
     return "\n".join([*lines, "", f"({versions})", ""])
+
+
+def _workers_table(seconds: dict[str, float]) -> list[str]:
+    lines = ["", "## Workers", "", "48 runs, the start of the cluster included.", "",
+             "| workers | seconds | times one worker |", "|---:|---:|---:|"]  # fmt: skip
+    one = seconds["1"]
+    return lines + [f"| {k} | {x:.3g} | {one / x:.2f} |" for k, x in seconds.items()]
 
 
 def _variants_table(variants: list[dict[str, Any]]) -> list[str]:
@@ -207,7 +269,10 @@ def _variants_table(variants: list[dict[str, Any]]) -> list[str]:
 def main(parts: list[str]) -> None:
     """Run the benchmark, or some parts of it, and write its page."""
     file = HERE / "threshold.json"
-    known = {"study": study, "dimensions": dimensions, "variants": variants, "workers": workers}
+    known = {
+        "study": study, "dimensions": dimensions, "variants": variants, "workers": workers,
+        "kills": kills,
+    }  # fmt: skip
     result: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     for name in parts or known:
         result[name] = known[name]()
