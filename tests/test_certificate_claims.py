@@ -121,6 +121,18 @@ def test_a_better_network_has_a_smaller_loss_and_a_fitting_shape():
         assert "shapes" in why_not(one_cell(two, better=wrong))
 
 
+def test_the_rate_is_that_of_the_slowest_part():
+    # The second sample's neuron shrinks like exp(-t/2), its output like exp(-t).
+    data = data_of([(30,), (-1,)], (15.0, -1.0))
+    fading = neuron("fading", 2.0**-30, (-(2.0**-30),), "-")
+    core = neuron("core", 1.0, (0.5,), "+")
+    alone = Claim(data, (core,), False, 0.01)
+    assert prove(alone).quantities["rate"] > 500.0
+    found = prove(replace(alone, neurons=(core, fading), turning=0.01, ways=((1, (-1.0,)),)))
+    assert (found.proved, found.kind) == (True, "saddle")
+    assert 1 - 1e-6 <= found.quantities["rate"] <= 1
+
+
 # -- pieces -------------------------------------------------------------------------------------
 
 
