@@ -7,30 +7,14 @@ from dataclasses import replace
 from fractions import Fraction
 
 import pytest
+from certificate_support import data_of, neuron
 from flint import arb
 
 from flowsim.certificates.certificate import Certificate, prove
 from flowsim.certificates.claim import Claim, Network, Neuron
-from flowsim.certificates.planes import Data
 from flowsim.certificates.verify import verify
 
 HALF, EIGHTH = Fraction(1, 2), Fraction(1, 8)
-
-
-def fractions(*numbers: float) -> tuple[Fraction, ...]:
-    return tuple(Fraction(x) for x in numbers)
-
-
-def data_of(rows: list[tuple[float, ...]], y: tuple[float, ...], slope: float = 0.0) -> Data:
-    return Data(
-        tuple(fractions(*x) for x in rows), fractions(*y), Fraction(slope), Fraction(1, len(y))
-    )
-
-
-def neuron(role: str, a: float, w: tuple[float, ...], code: str, **planes) -> Neuron:
-    sides = tuple("-0+".index(side) - 1 for side in code)
-    gap = arb(a * a - sum(x * x for x in w))
-    return Neuron(role, 1 if a > 0 else -1, tuple(arb(x) for x in w), gap, sides, **planes)
 
 
 def one_cell(*others: Neuron, turning: float = 0.1, **more) -> Claim:

@@ -7,8 +7,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from certificate_support import data_of, neuron
 from flint import arb, ctx
-from test_certificate_claims import data_of, neuron
 
 from derivations import certificate_kernel, certificate_limits, certificate_walls, saddle_escape
 from flowsim.certificates.balls import PRECISION, NotProvedError, dot
@@ -82,9 +82,7 @@ def test_multipliers_are_those_of_the_derivation():
     found = [
         row for _, what, row, _ in rules._conditions(sliding) if what == "the slide"
     ]  # ζ − u⁺, u⁻ − ζ of both
-    values = [
-        float(sum((x * y for x, y in zip(row, r, strict=True)), arb(0)).mid()) for row in found
-    ]
+    values = [float(dot(row, [arb(x) for x in r]).mid()) for row in found]
     plus = [Fraction(-1), Fraction(2)]
     wanted = [expected[0] - plus[0], -expected[0], expected[1] - plus[1], -expected[1]]
     assert values == pytest.approx([float(x) / 4 for x in wanted], abs=1e-14)
