@@ -90,15 +90,15 @@ def _fading(d: Derivation) -> None:
     rate = -delta * w * w + a * (-delta * a)
     d.equal("p' at |a| = ‖w‖", rate.subs(w, a), -2 * delta * a**2)
     d.say("Its outputs f keep their direction, and |f|' = −2δ|f|. With e = P_V r, E = "
-          "√ω‖e‖, φ = √ωΣ|f| and v the core's speed, E' ≤ −√μ g v − φ': the outputs' part "
-          "in V changes e, and only by what they lose. So F = E + φ satisfies F' ≤ −√μ g v, "
-          "the bootstrap of `certificate` with F for E. And for N = E + 2φ, if |f|' ≤ −γ|f| "
+          "√ω‖e‖, χ = √ωΣ|f| and v the core's speed, E' ≤ −√μ g v − χ': the outputs' part "
+          "in V changes e, and only by what they lose. So F = E + χ satisfies F' ≤ −√μ g v, "
+          "the bootstrap of `certificate` with F for E. And for N = E + 2χ, if |f|' ≤ −γ|f| "
           "for each:")  # fmt: skip
-    E, phi, mu, gamma = sympy.symbols("E phi mu gamma", positive=True)
-    change = -mu * E + gamma * phi - 2 * gamma * phi  # φ' = −γφ, the slowest
-    d.equal("N' at most", change, -mu * E - gamma * phi)
+    E, chi, mu, gamma = sympy.symbols("E chi mu gamma", positive=True)
+    change = -mu * E + gamma * chi - 2 * gamma * chi  # χ' = −γχ, the slowest
+    d.equal("N' at most", change, -mu * E - gamma * chi)
     d.say("(μ for μg²). With ν = min(μ, γ/2) this is at most −νN. The excess of the loss is "
-          "of second order in E and of first in φ:")  # fmt: skip
+          "of second order in E and of first in χ:")  # fmt: skip
     d.say("L − L_∞ = E²/2 − ω r*·Σf + ω‖(I − P_V)Σf‖²/2,")
     d.say("so it decays like e^{−min(2μ, γ)t} at least, up to a constant.")
 
