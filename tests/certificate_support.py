@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -59,7 +60,7 @@ def fractions(*numbers: float) -> tuple[Fraction, ...]:
     return tuple(Fraction(x) for x in numbers)
 
 
-def data_of(rows: list[tuple[float, ...]], y: tuple[float, ...], slope: float = 0.0) -> Data:
+def data_of(rows: Sequence[tuple[float, ...]], y: tuple[float, ...], slope: float = 0.0) -> Data:
     return Data(
         tuple(fractions(*x) for x in rows), fractions(*y), Fraction(slope), Fraction(1, len(y))
     )
