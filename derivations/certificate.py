@@ -13,6 +13,7 @@ from derivations._derivation import Derivation, print_derivation
 CLAIM = "Near its end the loss contracts to a least-squares value, and no neuron turns far"
 SOURCE = "elementary (a length argument of Łojasiewicz's kind)"
 USED_BY = (
+    "flowsim/certificates/contraction.py (contraction)",
     "flowsim/stationarity/limits.py (feature_range, least_squares_residual)",
     "flowsim/stationarity/classify.py (classify: limit_loss)",
 )
@@ -94,8 +95,8 @@ def _turning(d: Derivation) -> None:
             D1**2 + D2**2 - (w1 * D1 + w2 * D2) ** 2 / a**2)  # fmt: skip
     d.say("which is at most ‖D‖². So if each angle between W_j and a hyperplane exceeds the bound "
           "below, and every slide's multiplier stays admissible, no cell is ever left. With "
-          "V = Rⁿ only the core must be watched. (Samples that a neuron may cross, walls and open "
-          "samples, need more and are not treated here.)")  # fmt: skip
+          "V = Rⁿ only the core must be watched. (Neurons that are not balanced are in "
+          "`certificate_kernel`, slides and walls in `certificate_walls`.)")  # fmt: skip
 
 
 def _bootstrap(d: Derivation) -> None:

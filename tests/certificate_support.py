@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from flint import arb
 
 import flowsim as fs
+from flowsim.certificates.claim import Neuron
+from flowsim.certificates.planes import Data
 
 
 def random_system(seed: int, *, labels: str = "teacher") -> tuple[fs.TwoLayerReLU, fs.Dataset]:
@@ -49,3 +54,19 @@ def bounds(certificate: fs.Certificate) -> dict[int, Any]:
             loose = {*neuron.walls, *neuron.open}
             out[j] = [g for g in range(claim.data.planes) if g not in loose]
     return out
+
+
+def fractions(*numbers: float) -> tuple[Fraction, ...]:
+    return tuple(Fraction(x) for x in numbers)
+
+
+def data_of(rows: Sequence[tuple[float, ...]], y: tuple[float, ...], slope: float = 0.0) -> Data:
+    return Data(
+        tuple(fractions(*x) for x in rows), fractions(*y), Fraction(slope), Fraction(1, len(y))
+    )
+
+
+def neuron(role: str, a: float, w: tuple[float, ...], code: str, **planes) -> Neuron:
+    sides = tuple("-0+".index(side) - 1 for side in code)
+    gap = arb(a * a - sum(x * x for x in w))
+    return Neuron(role, 1 if a > 0 else -1, tuple(arb(x) for x in w), gap, sides, **planes)

@@ -98,6 +98,14 @@ def largest(balls: Sequence[arb]) -> arb:
     return upper(top)
 
 
+def min_of(balls: Sequence[arb]) -> arb:
+    """Return the least of some balls, of which there must be one."""
+    least = balls[0]
+    for x in balls[1:]:
+        least = least.min(x)
+    return least
+
+
 def is_positive(x: arb) -> bool:
     """Whether every number in the ball is positive."""
     return bool(x > 0)

@@ -5,7 +5,7 @@ Notation and proof: docs/certificates.md. With ``ω = 1/n`` (2/n for the mean lo
 ``K = ω Σ_core B̂_j (a_j² + w_j w_jᵀ) B̂_jᵀ``, ``μ = λ_min(K on V)``,
 ``τ_j = ω^½ (|K^-½ B_j| + Σ_open (1-s) |x_g| |K^-½ b_g|)`` and ``q = τ E₀ / μ^½``: if
 ``∫_0^Δ g² >= q`` for the kernel's bound ``K(t) >= g(Δ)² K(0)``, then neuron j turns by at most
-``τ_j Δ / τ`` and ``L - L_∞`` decays like ``exp(-2 μ g(Δ)² t)``.
+``τ_j Δ / τ`` and ``L - L_∞`` decays like ``exp(-2 μ g(Δ)² t)``, or as slowly as neurons fade.
 """
 
 from __future__ import annotations
@@ -103,14 +103,17 @@ def contraction(claim: Claim) -> Contraction:
     for j in claim.having("free", "dead", "fading"):
         angles[j] = arb(0)
     slack = check_sides(data, placed, angles)
+    rate = 2 * kernel.mu * worst
     if not claim.everything:
         forces = Forces(data, basis, r_star, E0 / omega.sqrt(), faded / omega.sqrt())
         slack = slack.min(_check_forces(claim, placed, angles, forces))
-        slack = slack.min(fading.check(placed, forces))
+        room, fades = fading.check(placed, forces)
+        slack = slack.min(room)
+        rate = rate if fades is None else rate.min(fades)
     half = omega / 2
     return Contraction(
         basis, placed, r_star, half * dot(r, r), half * dot(r_star, r_star),
-        kernel.mu, tau, E0, q, turning, lower(2 * kernel.mu * worst), slack,
+        kernel.mu, tau, E0, q, turning, lower(rate), slack,
     )  # fmt: skip
 
 

@@ -53,10 +53,11 @@ def _weights(C: fmpq_mat, y: fmpq_mat) -> fmpq_mat:
 def pieces(claim: Claim, span: Span | None) -> tuple[Piece, ...]:
     """Return the linear maps of the core's cells in the limit, where they are unique.
 
-    They are if the cells' features are independent: fractions for data of few bits, else floats.
+    They are if the cells' features are independent, no other cell has a share and no neuron may
+    change its cell: fractions for data of few bits, else floats.
     """
     data = claim.data
-    if span is None:
+    if span is None or _is_shared(claim):
         return ()
     cells = sorted({(claim.neurons[j].code, claim.neurons[j].slides)
                     for j in claim.having("core")})  # fmt: skip
@@ -71,6 +72,15 @@ def pieces(claim: Claim, span: Span | None) -> tuple[Piece, ...]:
         at += block.ncols()
         out.append(Piece(_pattern(data, code), _beta(data, code, slides, mine, exact=exact)))
     return tuple(out)
+
+
+def _is_shared(claim: Claim) -> bool:
+    """Whether neurons of other cells than the core's may have a share in the limit."""
+    core = {(claim.neurons[j].code, claim.neurons[j].slides) for j in claim.having("core")}
+    return any(
+        claim.neurons[j].open or (claim.neurons[j].code, claim.neurons[j].slides) not in core
+        for j in claim.having("core", "carried")
+    )
 
 
 def _cell_weights(blocks: list[fmpz_mat], data: Data, *, exact: bool) -> list[Fraction]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from flint import arb, arb_mat
 
-from flowsim.certificates.balls import NotProvedError, ball, norm
+from flowsim.certificates.balls import NotProvedError, ball, min_of, norm
 from flowsim.certificates.claim import Neuron
 from flowsim.certificates.forces import Forces
 from flowsim.certificates.placed import Placed
@@ -37,9 +37,15 @@ def reach(data: Data, placed: Sequence[Placed]) -> arb:
     return ball(data.weight).sqrt() * total
 
 
-def check(placed: Sequence[Placed], forces: Forces) -> arb:
-    """Check that fading neurons stay on their slides and shrink for ever; return the slack."""
-    slack = arb(1)
+def check(placed: Sequence[Placed], forces: Forces) -> tuple[arb, arb | None]:
+    """Check that fading neurons stay on their slides and shrink for ever.
+
+    Returns
+    -------
+    slack, rate : arb
+        The slack, and the least rate of decay of ``|a||w|``; None if there are none.
+    """
+    slack, rates = arb(1), []
     for j, p in enumerate(placed):
         if p.neuron.role != "fading":
             continue
@@ -47,7 +53,9 @@ def check(placed: Sequence[Placed], forces: Forces) -> arb:
         size = norm(p.w)
         row = [-p.neuron.sign * x / size for x in _outputs(forces.data, p)]
         slack = slack.min(forces.positive(row, arb(0), f"the fading of neuron {j}"))
-    return slack
+        value, reach = forces.range(row, arb(0))
+        rates.append(2 * ball(forces.data.weight) * (value - reach))
+    return slack, min_of(rates) if rates else None
 
 
 def _outputs(data: Data, p: Placed) -> list[arb]:

@@ -55,14 +55,18 @@ class Forces:
         NotProvedError
             With `what`.
         """
-        value = dot(row, self.r_star)
-        need = (self.basis.length(row) + blur) * self.size + norm(row) * self.faded
+        value, need = self.range(row, blur)
         if not value > need:
             raise NotProvedError(
                 f"{what}: its condition is {float(value.mid()):.3g}, and must exceed "
                 f"{float(need.mid()):.3g}"
             )
         return (value - need) / value
+
+    def range(self, row: Sequence[arb], blur: arb) -> tuple[arb, arb]:
+        """Return ``row . r*``, and by how much ``row . r`` may differ from it."""
+        reach = (self.basis.length(list(row)) + blur) * self.size + norm(row) * self.faded
+        return dot(row, self.r_star), reach
 
     def _conditions(self, neuron: Neuron) -> Iterator[tuple[int, str, list[arb], arb]]:
         """Yield hyperplane, name, row and blur: ``sign a · row . r`` must be positive."""

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 
 from flint import arb, arb_mat, fmpz_mat
 
-from flowsim.certificates.balls import NotProvedError, ball, column, dot, matrix
+from flowsim.certificates.balls import NotProvedError, ball, column, dot, matrix, min_of
 from flowsim.certificates.claim import Claim, Network
 from flowsim.certificates.contraction import Contraction
+from flowsim.certificates.placed import Placed
 from flowsim.certificates.planes import Data, rational_column
 
 #: A limit below this part of the loss of h = 0 interpolates data that have been rounded.
@@ -59,9 +60,17 @@ def _square(data: Data) -> arb:
     return sum((ball(y) * ball(y) for y in data.y), arb(0))
 
 
+def _square_of(p: Placed) -> arb:
+    return p.a * p.a + dot(p.w, p.w)
+
+
 def _removed(claim: Claim, found: Contraction) -> tuple[str, str]:
     """Theorem D: without its smallest neurons the state tends to a saddle."""
     best = None
+    lightest = min_of([_square_of(found.placed[j]) for j in claim.having("core")])
+    for j in claim.having("removed"):
+        if not _square_of(found.placed[j]) < lightest:
+            raise NotProvedError(f"neuron {j} has been removed, but is not light")
     for j in claim.having("removed"):
         rate = growth(claim.data, found.r_star, claim, j, found)
         if rate > 0 and (best is None or rate > best):
@@ -163,7 +172,8 @@ def loss_of(data: Data, network: Network) -> arb:
 def _check_better(claim: Claim, limit: arb) -> None:
     better = claim.better
     assert better is not None
-    if len(better.a) != len(better.W) or any(len(w) != claim.data.d for w in better.W):
+    shapes = {len(w) for w in better.W}
+    if len(better.a) != len(better.W) or shapes != {claim.data.d}:
         raise NotProvedError("the better network's shapes do not fit")
     if len(better.a) > len(claim.neurons):
         raise NotProvedError("the better network has more neurons")

@@ -67,6 +67,8 @@ def place(claim: Claim) -> list[Placed]:
         if neuron.role in ("zero", "origin"):
             if not all(x == 0 for x in w):
                 raise NotProvedError(f"neuron {j} is not at w = 0")
+            if neuron.role == "zero" and not neuron.gap == 0:
+                raise NotProvedError(f"neuron {j} is not zero: a is not")
             square = neuron.gap
         if not (square > 0 or (neuron.role == "zero" and square == 0)):
             raise NotProvedError(f"the sign of a of neuron {j} cannot be told")

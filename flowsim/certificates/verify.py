@@ -12,6 +12,7 @@ from flint import arb
 
 from flowsim.certificates.certificate import Certificate, limit_value, prove, statement
 from flowsim.certificates.claim_json import decode, encode
+from flowsim.certificates.exact import Piece
 from flowsim.certificates.says import read_says, says_of
 
 FORMAT = "flowsim certificate 1"
@@ -77,32 +78,68 @@ def verify(path: str | os.PathLike[str]) -> Verification:
         if not isinstance(raw, dict) or raw.get("format") != FORMAT:
             return Verification(False, f"The file is not a {FORMAT!r}.")
         claim, says = decode(raw["claim"]), raw["says"]
-        stated = read_says(says)
-    except (ValueError, KeyError, TypeError) as error:
+        stated, decimal = read_says(says), float(says["limit_loss_decimal"])
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         return Verification(False, f"The file cannot be read as a certificate: {error}.")
     if not stated.proved:
         return Verification(False, "NOT PROVED: the file does not say that it is.")
     found = prove(claim, stated.t)
     if not found.proved:
         return Verification(False, f"NOT PROVED: {found.reason}.", found)
-    differs = _difference(stated, found)
+    differs = _difference(stated, found, decimal)
     if differs:
         return Verification(False, f"NOT PROVED: {differs}.", found)
     return Verification(True, f"PROVED: {statement(found)}", found)
 
 
-def _difference(stated: Certificate, found: Certificate) -> str:
-    """Return in what a statement differs from what is proved; empty if in nothing."""
+def _difference(stated: Certificate, found: Certificate, decimal: float) -> str:
+    """Return in what a statement differs from what is proved; empty if in nothing.
+
+    Its time, the predicted times and the remedy are not part of what is proved.
+    """
     if stated.kind != found.kind:
         return f"the kind is {found.kind}, not {stated.kind}"
-    mine, other = found.limit_loss, stated.limit_loss
-    if isinstance(mine, Fraction) != isinstance(other, Fraction) or (
-        mine != other if isinstance(mine, Fraction) else not arb(mine).overlaps(arb(other))
-    ):
-        return f"the limit of the loss is {limit_value(mine):.12g}, not {limit_value(other):.12g}"
+    value = limit_value(found.limit_loss)
+    if not _same_limit(stated.limit_loss, found.limit_loss):
+        return f"the limit of the loss is {value:.12g}, not {limit_value(stated.limit_loss):.12g}"
+    if not abs(decimal - value) <= AGREE * abs(value):
+        return f"the limit of the loss is {value:.12g}, not {decimal:.12g}"
+    if stated.reason != found.reason:
+        return f"the reason is that {found.reason}, not that {stated.reason}"
+    if not _same_pieces(stated.pieces, found.pieces):
+        return "the pieces of the limit are others"
     if set(stated.quantities) != set(found.quantities):
         return "its quantities are not those of a certificate"
     for name, value in found.quantities.items():
         if not abs(stated.quantities[name] - value) <= AGREE * abs(value):
             return f"{name} is {value:.9g}, not {stated.quantities[name]:.9g}"
     return ""
+
+
+def _same_limit(stated: Fraction | arb | None, found: Fraction | arb | None) -> bool:
+    """Whether two limits agree: fractions are equal, balls overlap and are narrow."""
+    if (
+        stated is None
+        or found is None
+        or isinstance(stated, Fraction) != isinstance(found, Fraction)
+    ):
+        return False
+    if isinstance(stated, Fraction) or isinstance(found, Fraction):
+        return stated == found
+    narrow = abs(stated).rad() <= AGREE * abs(stated.mid()) + 2 * found.rad()
+    return bool(narrow and stated.overlaps(found))
+
+
+def _same_pieces(stated: tuple[Piece, ...], found: tuple[Piece, ...]) -> bool:
+    """Whether pieces agree: fractions are equal, floats nearly so."""
+    if [p.pattern for p in stated] != [p.pattern for p in found]:
+        return False
+    for p, q in zip(stated, found, strict=True):
+        if len(p.beta) != len(q.beta):
+            return False
+        scale = max(abs(x) for x in q.beta)
+        for x, y in zip(p.beta, q.beta, strict=True):
+            exact = isinstance(y, Fraction)
+            if not (x == y if exact else abs(float(x) - y) <= AGREE * float(scale)):
+                return False
+    return True
