@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time as clock
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -14,10 +15,11 @@ from flowsim.engines.validated.conditions import MARGIN, SIGN, conditions
 from flowsim.engines.validated.expansion import expand
 from flowsim.engines.validated.majorant import Search
 from flowsim.engines.validated.result import EnclosedEvent, EnclosedState
-from flowsim.engines.validated.roots import Root, Undecided, first_root
+from flowsim.engines.validated.roots import Root, first_root
 from flowsim.engines.validated.state import BallState, Box, Neuron, initial_state, known_cell
 from flowsim.engines.validated.step import Step
 from flowsim.engines.validated.system import System
+from flowsim.engines.validated.undecided import Undecided
 from flowsim.events import ALIVE
 from flowsim.network import TwoLayerReLU
 
@@ -45,6 +47,8 @@ class Attempt:
     max_steps : int
     note : callable, optional
         Called with the BallState at the start and after every step.
+    deadline : float
+        Of the monotonic clock.
     """
 
     system: System
@@ -56,6 +60,7 @@ class Attempt:
     accept: Callable[[EnclosedState], bool] | None = None
     max_steps: int = 100_000
     note: Callable[[BallState], None] | None = None
+    deadline: float = float("inf")
     state: BallState = field(init=False)
     events: list[EnclosedEvent] = field(default_factory=list)
     steps: int = 0
@@ -94,6 +99,8 @@ class Attempt:
             self.state.t = arb(self.t1) if self.status == "t1" else t
         elif self.steps >= self.max_steps:
             self.status = "max_steps"
+        elif clock.monotonic() >= self.deadline:
+            self.status = "max_seconds"
 
     # -- the start ------------------------------------------------------------------------------
 
@@ -124,9 +131,12 @@ class Attempt:
         system, state = self.system, self.state
         groups = state.groups(system)
         expansion = expand(system, groups, self.order)
-        majorant, length = self.search.find(
-            system, groups, self.order, self.bits - SPARE_BITS
-        )
+        try:
+            majorant, length = self.search.find(
+                system, groups, self.order, self.bits - SPARE_BITS
+            )
+        except Undecided as failure:
+            raise self._at(failure) from None
         left = (arb(self.t1) - state.t) if self.t1 < float("inf") else None
         for trial in range(TRIES + 1):
             h, end = arb(length * SHORTER**trial), None
@@ -141,8 +151,6 @@ class Attempt:
                 if failure.final or trial == TRIES:
                     raise self._at(failure) from None
                 continue
-            except OverflowError:
-                raise self._at(Undecided("errors have grown too large", ZERO)) from None
             break
         else:
             raise self._at(Undecided("no step is short enough", ZERO))

@@ -16,9 +16,9 @@ from itertools import product
 from flint import arb
 
 from flowsim.engines.validated.balls import dot
-from flowsim.engines.validated.roots import Undecided
 from flowsim.engines.validated.state import Box, Neuron
 from flowsim.engines.validated.system import Code, System
+from flowsim.engines.validated.undecided import Undecided
 from flowsim.events import ALIVE, DEAD
 
 NO, MAYBE, YES = -1, 0, 1

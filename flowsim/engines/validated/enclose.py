@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import time as clock
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 
-from flowsim._arguments import one_of, real, system as check_system, whole
+import numpy as np
+from flint import ctx
+
+from flowsim._arguments import one_of, real, whole
+from flowsim._arguments import system as check_system
 from flowsim.data import Dataset
 from flowsim.engines.validated.attempt import Attempt, enclosed
+from flowsim.engines.validated.config import MAX_PRECISION, PRECISION, Validated
 from flowsim.engines.validated.result import EnclosedState, Enclosure
 from flowsim.engines.validated.state import BallState
 from flowsim.engines.validated.system import System
@@ -18,8 +24,6 @@ from flowsim.network import TwoLayerReLU
 LARGEST = {"m": 20, "n": 10, "d": 3}
 #: Neurons that are smaller need more precision than the defaults.
 SMALLEST = 1e-14
-#: Bits that a run begins with, and that it may go up to.
-PRECISION, MAX_PRECISION = 192, 1536
 #: Two failures are the same one if their times agree to this part.
 SAME_TIME = 1e-9
 
@@ -73,6 +77,20 @@ def enclose(
     TypeError, ValueError
         If an argument is not as said, or neither `t1` nor `accept` ends the run.
     """
+    check_sizes(net, data)
+    engine = Validated(precision, max_precision, order, accept=accept)
+    whole("max_steps", max_steps, 1)
+    return follow(net, data, engine, Limits.checked(t1, residual, loss, max_steps, engine))
+
+
+def check_sizes(net: TwoLayerReLU, data: Dataset) -> None:
+    """Check that a system is one for a rigorous run.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not.
+    """
     check_system(net, data)
     for name, value in (("m", net.m), ("n", data.n), ("d", data.d)):
         if value > LARGEST[name]:
@@ -80,90 +98,93 @@ def enclose(
                 f"Argument `{'net' if name == 'm' else 'data'}` must have {name} <= {LARGEST[name]} "
                 f"for a rigorous run, but has {name} = {value}."
             )
-    options = Options.checked(
-        t1, precision, max_precision, order, residual, loss, max_steps, ends=accept is not None
-    )
-    return follow(net, data, options, accept)
+    size = np.sqrt(net.a**2 + np.sum(net.W**2, axis=1))
+    small = (size < SMALLEST) & np.isfinite(net.log_norm)
+    if np.any(small):
+        raise ValueError(
+            f"Argument `net` must have no neuron smaller than {SMALLEST:g} for a rigorous run, but "
+            f"neuron {np.flatnonzero(small)[0]} is {size[small][0]:.3g}."
+        )
 
 
 @dataclass(frozen=True)
-class Options:
-    """Checked options of a run with balls."""
+class Limits:
+    """What to follow, and how far."""
 
     t1: float
-    precision: int
-    max_precision: int
-    order: int | None
-    residual: str
-    loss: str
-    max_steps: int
-    rigorous: bool = True
+    residual: str = "full"
+    loss: str = "half_mean"
+    max_steps: int = 100_000
+    max_seconds: float = inf
 
     @classmethod
     def checked(
-        cls, t1: float, precision: int, max_precision: int, order: int | None, residual: str,
-        loss: str, max_steps: int, *, ends: bool, rigorous: bool = True,
-    ) -> Options:  # fmt: skip
-        """Check the options; `ends` says that a callback may end the run."""
+        cls, t1: float, residual: str, loss: str, max_steps: int, engine: Validated
+    ) -> Limits:
+        """Check what a run is to do."""
         t1 = real("t1", t1)
         if not t1 > 0.0:
             raise ValueError(f"Argument `t1` must be positive, but is {t1:g}.")
-        if t1 == inf and not ends:
-            raise ValueError(
-                "Argument `t1` must be finite unless `accept` ends the run, but is infinite."
-            )
-        whole("precision", precision, 64)
-        whole("max_precision", max_precision, precision)
-        if order is not None:
-            whole("order", order, 4)
+        check_end(t1, engine)
         one_of("residual", residual, ("full", "frozen"))
         one_of("loss", loss, ("half_mean", "mean"))
-        whole("max_steps", max_steps, 1)
-        return cls(t1, precision, max_precision, order, residual, loss, max_steps, rigorous)
+        return cls(t1, residual, loss, max_steps)
 
-    def order_at(self, bits: int) -> int:
-        """Return the order: a step of length ``rho 2**(-bits/order)`` costs ``order**2``."""
-        return max(bits // 3, 8) if self.order is None else self.order
+
+def check_end(t1: float, engine: Validated) -> None:
+    """Check that something ends a run.
+
+    Raises
+    ------
+    ValueError
+        If nothing does.
+    """
+    if t1 == inf and engine.accept is None:
+        raise ValueError(
+            "Argument `t1` must be finite for the engine Validated unless `accept` ends the run, "
+            "but is infinite."
+        )
 
 
 def follow(
     net: TwoLayerReLU,
     data: Dataset,
-    options: Options,
-    accept: Callable[[EnclosedState], bool] | None = None,
-    note: Callable[[int], Callable[[BallState], None]] | None = None,
+    engine: Validated,
+    limits: Limits,
+    note: Callable[[], Callable[[BallState], None]] | None = None,
 ) -> Enclosure:
     """Run at doubled precisions until everything is proved, or the cap is reached.
 
     `note` makes, for every attempt, what is told its states.
     """
-    from flint import ctx
-
-    bits, last = options.precision, None
+    bits, last = engine.bits, None
+    began = clock.monotonic()
     while True:
         with ctx.workprec(bits):
-            attempt = _attempt(net, data, options, bits, accept, note)
+            attempt = _attempt(net, data, engine, limits, bits)
+            attempt.note = None if note is None else note()
+            attempt.deadline = began + limits.max_seconds
             attempt.run()
             failure = attempt.failure
             again = (
                 failure is not None
                 and not failure.final
-                and 2 * bits <= options.max_precision
+                and 2 * bits <= engine.max_precision
                 and not _same(attempt, last)
             )
             if not again:
-                return _result(attempt, options)
+                return _result(attempt, limits)
         bits, last = 2 * bits, attempt
 
 
-def _attempt(net, data, options: Options, bits: int, accept, note) -> Attempt:
-    system = System(
-        data, net.negative_slope, options.loss, frozen=options.residual == "frozen"
-    )
+def _attempt(
+    net: TwoLayerReLU, data: Dataset, engine: Validated, limits: Limits, bits: int
+) -> Attempt:
+    system = System(data, net.negative_slope, limits.loss, frozen=limits.residual == "frozen")
+    order = max(bits // 3, 8) if engine.order is None else engine.order
     return Attempt(
-        system, net, options.t1, options.order_at(bits), bits, options.rigorous, accept,
-        options.max_steps, None if note is None else note(bits),
-    )  # fmt: skip
+        system, net, limits.t1, order, bits, engine.rigorous, engine.accept, limits.max_steps
+    )
 
 
 def _same(attempt: Attempt, last: Attempt | None) -> bool:
@@ -177,21 +198,21 @@ def _same(attempt: Attempt, last: Attempt | None) -> bool:
     return same and abs(t - s) <= SAME_TIME * abs(t)
 
 
-def _result(attempt: Attempt, options: Options) -> Enclosure:
+def _result(attempt: Attempt, limits: Limits) -> Enclosure:
     return Enclosure(
         status=attempt.status,
-        message=_message(attempt, options),
+        message=_message(attempt, limits),
         events=tuple(attempt.events),
         state=enclosed(attempt.state),
-        t1=options.t1,
+        t1=limits.t1,
         precision=attempt.bits,
         order=attempt.order,
         steps=attempt.steps,
-        rigorous=options.rigorous,
+        rigorous=attempt.rigorous,
     )
 
 
-def _message(attempt: Attempt, options: Options) -> str:
+def _message(attempt: Attempt, limits: Limits) -> str:
     t = float(attempt.state.t.mid())
     if attempt.failure is not None:
         failure, system = attempt.failure, attempt.system
@@ -202,9 +223,11 @@ def _message(attempt: Attempt, options: Options) -> str:
             where += f", sample {system.samples(failure.plane)[0]}"
         return f"Nothing is proved beyond t = {t:.9g}: {failure.reason} ({where})."
     return {
-        "t1": f"The run has reached t1 = {options.t1:g}.",
+        "t1": f"The run has reached t1 = {limits.t1:g}.",
         "accepted": f"The state at t = {t:.9g} has been accepted.",
         "at_rest": f"No neuron moves after t = {t:.9g}.",
-        "max_steps": f"The run has used max_steps = {options.max_steps} steps up to t = {t:.9g}; "
+        "max_steps": f"The run has used max_steps = {limits.max_steps} steps up to t = {t:.9g}; "
         "raise max_steps.",
+        "max_seconds": f"The run has used max_seconds = {limits.max_seconds:g} up to t = {t:.9g}; "
+        "raise max_seconds.",
     }[attempt.status]

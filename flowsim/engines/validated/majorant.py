@@ -30,6 +30,7 @@ from flint import arb, ctx
 from flowsim.engines.validated.balls import BOUND_BITS, ZERO, size, to_float
 from flowsim.engines.validated.expansion import Group
 from flowsim.engines.validated.system import System
+from flowsim.engines.validated.undecided import Undecided
 
 #: Values of mu rho that are tried.
 SPANS = (0.02, 0.3, 1.0, 2.5, 6.0, 12.0, 24.0)
@@ -102,6 +103,8 @@ class Search:
         rho = self.rho
         h, d = step(rho)
         while h == 0.0:
+            if rho < 1e-300:
+                raise Undecided("no step is short enough to be bounded", ZERO)
             rho *= 0.5
             h, d = step(rho)
         for factor in (1.3, 1 / 1.3):
@@ -152,7 +155,7 @@ class _Problem:
 
         Raises
         ------
-        ArithmeticError
+        Undecided
             If it does not hold: the floats were too coarse.
         """
         with ctx.workprec(BOUND_BITS):
@@ -173,6 +176,6 @@ class _Problem:
                         (u + b * lasting).upper() for u, b in zip(drift, group.cell.bound, strict=True)
                     ]
             if not holds:
-                raise ArithmeticError("the a-priori bound does not hold")
+                raise Undecided("the bound of the next step does not hold", ZERO)
             return Majorant(radius, s, exact_d, growth, drift)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from flint import arb
 
 #: How a rigorous run can end.
-OUTCOMES = ("t1", "accepted", "undecided", "max_steps", "at_rest")
+OUTCOMES = ("t1", "accepted", "at_rest", "undecided", "max_steps", "max_seconds")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ class Enclosure:
     ----------
     status : str
         "t1", "accepted" (by the callback), "at_rest" (no neuron moves, and none ever will),
-        "undecided" (something could not be proved) or "max_steps".
+        "undecided" (something could not be proved), "max_steps" or "max_seconds".
     message : str
         One sentence; of "undecided" runs what could not be proved, and where.
     events : tuple of EnclosedEvent

@@ -10,31 +10,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flint import arb
+from flint import arb, ctx
 
+from flowsim.engines.validated.balls import BOUND_BITS
 from flowsim.engines.validated.conditions import Condition
 from flowsim.engines.validated.step import Step
+from flowsim.engines.validated.undecided import Undecided
 
 #: Intervals shorter than this part of the step are not divided again.
 DEEPEST = 60
-
-
-class Undecided(ArithmeticError):  # noqa: N818 - it is an outcome, not a fault
-    """What cannot be proved; `final` says that more precision would not help.
-
-    Attributes
-    ----------
-    t : arb
-        Where, from the start of the step; the driver adds the time of the step.
-    neuron, plane : int
-    """
-
-    def __init__(
-        self, reason: str, tau: arb, neuron: int = -1, plane: int = -1, *, final: bool = False
-    ) -> None:
-        super().__init__(reason)
-        self.reason, self.tau, self.neuron, self.plane = reason, tau, neuron, plane
-        self.final = final
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,10 +72,11 @@ def _clearly_positive(f: Condition, until: arb) -> bool:
     coefficients = f.poly.coeffs()
     if not coefficients:
         return False
-    total = arb(0)
-    for c in reversed(coefficients[1:]):
-        total = total * until + abs(c)
-    return bool(coefficients[0] - (total * until + f.error) > 0)
+    with ctx.workprec(BOUND_BITS):
+        total = arb(0)
+        for c in reversed(coefficients[1:]):
+            total = total * until + abs(c)
+        return bool(coefficients[0] - (total * until + f.error) > 0)
 
 
 def _leaving(step: Step, f: Condition, until: arb) -> arb:

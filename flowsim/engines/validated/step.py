@@ -24,6 +24,7 @@ from flowsim.engines.validated.expansion import Expansion
 from flowsim.engines.validated.majorant import Majorant
 from flowsim.engines.validated.state import BallState, Box
 from flowsim.engines.validated.system import Code, System
+from flowsim.engines.validated.undecided import Undecided
 
 
 class Step:
@@ -102,7 +103,7 @@ class Step:
         ]  # ||D_c(z) - D_c(z*)||
         self.spread = (state.error * (fastest + h * max(shift)).exp()).upper()
         if not (self.spread <= trial):
-            raise OverflowError("errors have grown too large")
+            raise Undecided("errors have grown too large", ZERO)
         self.errors = {}
         for j, c in self.group_of.items():
             growth = (turning[c] + h * shift[c]).exp()
