@@ -126,11 +126,16 @@ def ball_of(raw: Any) -> arb:
     centre = arb((mantissa, exponent))
     if size == 0:
         return centre
-    wanted = arb((size, power))
-    # A radius is rounded up when a ball is made, by a unit in its last place even if it fits.
-    shift = max(RADIUS_BITS - size.bit_length(), 0)
-    smaller = arb((mantissa, exponent), ((size << shift) - 1, power - shift))
-    return smaller if smaller.rad() == wanted else arb((mantissa, exponent), (size, power))
+    if size.bit_length() > RADIUS_BITS:
+        raise ValueError(f"{raw!r} has a radius of more than {RADIUS_BITS} bits")
+    # A ball that is made of two numbers has its radius rounded up by a unit in the last place,
+    # even if it fits: give the number before it.
+    shift = RADIUS_BITS - size.bit_length()
+    last, power = size << shift, power - shift
+    if last == 1 << (RADIUS_BITS - 1):
+        last, power = 2 * last, power - 1
+    ball = arb(centre, arb((last - 1, power)))
+    return ball if ball.rad() >= arb((last, power)) else arb(centre, arb((last, power)))
 
 
 def _checked(raw: dict[str, Any]) -> Enclosure:
