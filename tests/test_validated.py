@@ -1,4 +1,4 @@
-"""Rigorous runs: enclosures contain closed forms and references, and what is not proved is not said."""
+"""Rigorous runs contain closed forms and references, and say what they cannot prove."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import math
 from fractions import Fraction
 from functools import cache
 
-import flowsim as fs
 import numpy as np
 import pytest
 from flint import arb, ctx, fmpq
+from support import Reference, neuron
+
+import flowsim as fs
 from flowsim.engines.validated import attempt as attempt_module
 from flowsim.engines.validated.enclose import enclose
 from flowsim.engines.validated.majorant import Majorant
-from support import Reference, neuron
 
 PAIR = fs.datasets.orthogonal_pair()
 TWO_POINTS = fs.Dataset([[1, 0], [0, 1]], [1, 2])
@@ -43,9 +44,7 @@ def exact(text: str) -> arb:
 @cache
 def three_points(precision=192, order=None):
     net = fs.init.balanced(m=10, d=2, scale=1e-3, seed=1)
-    return net, enclose(
-        net, fs.datasets.three_points(), t1=45.0, precision=precision, order=order
-    )
+    return net, enclose(net, fs.datasets.three_points(), t1=45.0, precision=precision, order=order)
 
 
 @cache
@@ -170,7 +169,9 @@ def test_forty_digit_references_lie_in_the_enclosures(name):
         for ball, text in zip(balls, raw[key], strict=True):
             assert ball.overlaps(exact(text) * (1 + arb(0, digits)))
             assert ball.rad() < 1e-20
-    ends = zip(result.state.a, result.state.W, system.raw["a_end"], system.raw["W_end"], strict=True)
+    ends = zip(
+        result.state.a, result.state.W, system.raw["a_end"], system.raw["W_end"], strict=True
+    )
     for a, w, a_end, w_end in ends:
         for ball, text in zip([a, *w], [a_end, *w_end], strict=True):
             assert ball.overlaps(exact(text) * (1 + arb(0, digits)))
@@ -266,8 +267,8 @@ def test_precision_is_doubled_until_all_is_proved():
 
 def test_neurons_that_are_multiples_share_their_events():
     data = fs.datasets.three_points()
-    net = fs.TwoLayerReLU([-5 / 512, -10 / 512, 5 / 1024],
-                          [[-3 / 512, 4 / 512], [-6 / 512, 8 / 512], [3 / 1024, 4 / 1024]])  # fmt: skip
+    W = [[-3 / 512, 4 / 512], [-6 / 512, 8 / 512], [3 / 1024, 4 / 1024]]
+    net = fs.TwoLayerReLU([-5 / 512, -10 / 512, 5 / 1024], W)
     result = enclose(net, data, t1=6.0)
     assert result.status == "t1"
     first, second = ([e for e in result.events if e.neuron == j] for j in (0, 1))

@@ -1,8 +1,7 @@
 """Engines: how the flow is integrated. One file or folder an engine.
 
-`Piecewise`, `Diffrax` and `Scipy` follow the flow, `Validated` encloses it rigorously, and `Descent`
-takes discrete steps; all are inert
-descriptions for ``simulate(..., engine=...)``.
+`Piecewise`, `Diffrax` and `Scipy` follow the flow, `Validated` encloses it rigorously, and
+`Descent` takes discrete steps; all are inert descriptions for ``simulate(..., engine=...)``.
 """
 
 from __future__ import annotations

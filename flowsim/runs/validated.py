@@ -157,8 +157,6 @@ class Recorder:
             t = float(np.ldexp(float(e.t.mid()), cells.time_exponent))
             record.rows.append(Event(t, e.kind, e.neuron, e.sample, e.before, e.after))
         settings = {**self.settings, "precision": found.precision, "order": found.order}
-        solution = solution_of_cells(
-            self.net, data, settings, self.flow, record, self.store, ahead
-        )
+        solution = solution_of_cells(self.net, data, settings, self.flow, record, self.store, ahead)
         message = solution.message if found.status == "t1" else found.message
         return replace(solution, message=message, enclosure=found)

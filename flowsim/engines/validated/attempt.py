@@ -132,9 +132,7 @@ class Attempt:
         groups = state.groups(system)
         expansion = expand(system, groups, self.order)
         try:
-            majorant, length = self.search.find(
-                system, groups, self.order, self.bits - SPARE_BITS
-            )
+            majorant, length = self.search.find(system, groups, self.order, self.bits - SPARE_BITS)
         except Undecided as failure:
             raise self._at(failure) from None
         left = (arb(self.t1) - state.t) if self.t1 < float("inf") else None
@@ -146,7 +144,7 @@ class Attempt:
                 continue
             try:
                 step = Step(system, state, expansion, majorant, h, rigorous=self.rigorous)
-                root = _first(step)
+                roots = _first(step, self._slack(h))
             except Undecided as failure:
                 if failure.final or trial == TRIES:
                     raise self._at(failure) from None
@@ -155,12 +153,12 @@ class Attempt:
         else:
             raise self._at(Undecided("no step is short enough", ZERO))
         self.steps += 1
-        if root is None:
+        if not roots:
             self._move(step, h if end is None else end)
             if end is not None:
                 state.t, self.status = arb(self.t1), "t1"
         else:
-            self._switch(step, root)
+            self._switch(step, roots)
 
     def _at(self, failure: Undecided) -> Undecided:
         """Put the time of the step to a failure inside it."""
@@ -204,20 +202,25 @@ class Attempt:
 
     # -- events ---------------------------------------------------------------------------------
 
-    def _switch(self, step: Step, root: Root) -> None:
-        """Move to an event and let its neurons react."""
-        f, tau, state = root.condition, root.tau, self.state
+    def _slack(self, h: arb) -> arb:
+        """Return how close events may be that count as one: no two, if all is to be proved."""
+        return ZERO if self.rigorous else (h * arb(2) ** -(self.bits // 2)).upper()
+
+    def _switch(self, step: Step, roots: list[Root]) -> None:
+        """Move to an event (or several at one time) and let its neurons react."""
+        tau, state = roots[0].tau, self.state
         box = step.box(tau)
-        concerned = [
-            j for j in step.group_of
-            if j in f.neurons or state.neurons[j].twin == f.neurons[0] and f.kind in (MARGIN, SIGN)
-        ]  # fmt: skip
         try:
-            choices = {j: self._reaction(step, root, box, j) for j in concerned}
+            reactions = [
+                (j, *self._reaction(step, root, box, j))
+                for root in roots
+                for j in step.group_of
+                if self._concerns(root, j)
+            ]
         except Undecided as failure:
             raise self._at(failure) from None
         self._move(step, tau)
-        for j, (choice, fresh) in choices.items():
+        for j, choice, fresh in reactions:
             if choice is None:
                 neuron = state.neurons[j]
                 self.events.append(
@@ -226,6 +229,13 @@ class Attempt:
                 neuron.sign, neuron.fresh = -neuron.sign, fresh
             else:
                 self._enter(j, choice, state.t, fresh)
+
+    def _concerns(self, root: Root, j: int) -> bool:
+        """Whether neuron j takes part in an event, as itself or as a multiple of another."""
+        f = root.condition
+        if f.kind in (MARGIN, SIGN):
+            return self.state.neurons[j].twin == f.neurons[0]
+        return j in f.neurons
 
     def _reaction(
         self, step: Step, root: Root, box: Box, j: int
@@ -270,26 +280,31 @@ class Attempt:
                 self.state.error = (self.state.error + size(lost)).upper()
 
 
-def _first(step: Step) -> Root | None:
-    """Return the first event of a step, proved to be before all others."""
+def _first(step: Step, slack: arb) -> list[Root]:
+    """Return the first event of a step, proved to be before all others.
+
+    With a positive `slack` events that are closer than it are one; otherwise there is one root.
+    """
     found: list[Root] = []
     until = step.h
     for f in conditions(step):
         root = first_root(step, f, until)
         if root is not None:
             found.append(root)
-            until = min(until, root.high)
+            until = min(until, (root.high + slack).upper())
     if not found:
-        return None
+        return []
     first = min(found, key=lambda root: float(root.high / step.h))
-    for other in found:
-        if other is not first and not other.low > first.high:
-            raise Undecided(
-                f"its event and one of neuron {other.condition.neurons[0]} are too close to each "
-                "other to tell which is first",
-                first.tau, first.condition.neurons[0], first.condition.plane,
-            )  # fmt: skip
-    return first
+    together = [root for root in found if not root.low > first.high + slack]
+    concerned = [j for root in together for j in root.condition.neurons]
+    if (len(together) > 1 and slack == 0) or len(set(concerned)) < len(concerned):
+        other = next(root for root in together if root is not first)
+        raise Undecided(
+            f"its event and one of neuron {other.condition.neurons[0]} are too close to each "
+            "other to tell which is first",
+            first.tau, first.condition.neurons[0], first.condition.plane,
+        )  # fmt: skip
+    return [first, *(root for root in together if root is not first)]
 
 
 def enclosed(state: BallState) -> EnclosedState:

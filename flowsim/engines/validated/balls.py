@@ -43,5 +43,3 @@ def widened(x: arb, by: arb) -> arb:
 def to_float(x: arb) -> float:
     """Return the float64 nearest to the midpoint."""
     return float(x.mid())
-
-

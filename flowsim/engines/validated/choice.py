@@ -89,9 +89,7 @@ def _with(code: Code, touched: tuple[int, ...], sides: tuple[int, ...]) -> Code:
     return tuple(new)
 
 
-def _consistent(
-    system: System, box: Box, sign: int, code: Code, touched: tuple[int, ...]
-) -> int:
+def _consistent(system: System, box: Box, sign: int, code: Code, touched: tuple[int, ...]) -> int:
     """Return YES, NO or MAYBE."""
     cell = system.cell(code)
     if cell is None:
@@ -118,4 +116,3 @@ def _consistent(
 
 def _sign(x: arb) -> int:
     return YES if x > 0 else NO if x < 0 else MAYBE
-

@@ -95,8 +95,8 @@ def check_sizes(net: TwoLayerReLU, data: Dataset) -> None:
     for name, value in (("m", net.m), ("n", data.n), ("d", data.d)):
         if value > LARGEST[name]:
             raise ValueError(
-                f"Argument `{'net' if name == 'm' else 'data'}` must have {name} <= {LARGEST[name]} "
-                f"for a rigorous run, but has {name} = {value}."
+                f"Argument `{'net' if name == 'm' else 'data'}` must have {name} <= "
+                f"{LARGEST[name]} for a rigorous run, but has {name} = {value}."
             )
     size = np.sqrt(net.a**2 + np.sum(net.W**2, axis=1))
     small = (size < SMALLEST) & np.isfinite(net.log_norm)
@@ -192,7 +192,8 @@ def _same(attempt: Attempt, last: Attempt | None) -> bool:
     if last is None:
         return False
     new, old = attempt.failure, last.failure
-    assert new is not None and old is not None
+    assert new is not None
+    assert old is not None
     t, s = float(new.tau.mid()), float(old.tau.mid())
     same = (new.neuron, new.plane, new.reason) == (old.neuron, old.plane, old.reason)
     return same and abs(t - s) <= SAME_TIME * abs(t)

@@ -124,9 +124,7 @@ class _Problem:
     def __init__(self, system: System, groups: list[Group]) -> None:
         self.system, self.groups = system, groups
         self.d0_exact = [size(series[0] for series in g.D) for g in groups]
-        self.mass_exact = [
-            (size(g.z[: g.width]) ** 2).upper() for g in groups
-        ]
+        self.mass_exact = [(size(g.z[: g.width]) ** 2).upper() for g in groups]
         self.coupling = [[system.coupling(p.cell, q.cell) for q in groups] for p in groups]
         self.alpha = np.array([[to_float(v) for v in row] for row in self.coupling])
         if system.frozen:
@@ -163,7 +161,9 @@ class _Problem:
             exact_d = [arb(float(v)) for v in d]
             theta = [(v * radius * s.expm1() / s).upper() for v in exact_d]
             growth = [v.exp().upper() for v in theta]
-            loads = [m * g * g * v for m, g, v in zip(self.mass_exact, growth, exact_d, strict=True)]
+            loads = [
+                m * g * g * v for m, g, v in zip(self.mass_exact, growth, exact_d, strict=True)
+            ]
             holds = all(v >= d0 for v, d0 in zip(exact_d, self.d0_exact, strict=True))
             drift = [ZERO] * self.system.n
             if not self.system.frozen:
@@ -173,9 +173,9 @@ class _Problem:
                 for group, load in zip(self.groups, loads, strict=True):
                     lasting = load * radius * s.expm1() / s
                     drift = [
-                        (u + b * lasting).upper() for u, b in zip(drift, group.cell.bound, strict=True)
+                        (u + b * lasting).upper()
+                        for u, b in zip(drift, group.cell.bound, strict=True)
                     ]
             if not holds:
                 raise Undecided("the bound of the next step does not hold", ZERO)
             return Majorant(radius, s, exact_d, growth, drift)
-

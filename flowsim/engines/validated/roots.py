@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flint import arb, ctx
+from flint import arb, arb_poly, ctx
 
 from flowsim.engines.validated.balls import BOUND_BITS
 from flowsim.engines.validated.conditions import Condition
@@ -19,6 +19,8 @@ from flowsim.engines.validated.undecided import Undecided
 
 #: Intervals shorter than this part of the step are not divided again.
 DEEPEST = 60
+#: A bracket that is too narrow for the errors is made wider by 16 so many times.
+WIDENINGS = 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,27 +96,41 @@ def _leaving(step: Step, f: Condition, until: arb) -> arb:
     raise _undecided(f, arb(0), "does not provably leave zero")
 
 
-def _bracketed(step: Step, f: Condition, slope, low: arb, high: arb) -> Root:
+def _bracketed(step: Step, f: Condition, slope: arb_poly, low: arb, high: arb) -> Root:
     """Narrow the bracket of a zero to the error, and prove that it is transversal."""
-    x = low.union(high).mid()
-    for _ in range(4 + int(step.h.bits()).bit_length() + 10):
-        x = (x - f.poly(x) / slope(x)).mid()
-        if not low <= x <= high:
-            x = low.union(high).mid()
+    finest = step.h * arb(2) ** (4 - ctx.prec)  # where the polynomial's own rounding begins
+    x = _zero(f.poly, slope, low, high, finest)
+    width = (2 * (f.error + f.poly(x).abs_upper()) / abs(slope(x)).mid() + finest).upper()
+    for _ in range(WIDENINGS):
+        left, right = max(low, (x - width).mid()), min(high, (x + width).mid())
+        if f.poly(left) > f.error and f.poly(right) < -f.error:
             break
-    steep = abs(slope(x)).mid()
-    width = (2 * (f.error + f.poly(x).abs_upper()) / steep).upper()
-    left, right = low, high
-    for _ in range(8):
-        a, b = (x - width).mid(), (x + width).mid()
-        a, b = (a if a > low else low), (b if b < high else high)
-        if f.poly(a) > f.error and f.poly(b) < -f.error:
-            left, right = a, b
-            break
-        width = 4 * width
+        width = 16 * width
+    else:
+        raise _undecided(f, low.union(high), "is zero, but not provably once")
     if not f.slope(step.box(left.union(right))) < 0:
         raise _undecided(f, left.union(right), "is zero, but not provably transversally")
     return Root(f, left, right)
+
+
+def _zero(poly: arb_poly, slope: arb_poly, low: arb, high: arb, finest: arb) -> arb:
+    """Return nearly the zero of a function that falls from `low` to `high` (Newton, bisection)."""
+    x = low.union(high).mid()
+    for _ in range(200):
+        value = poly(x)
+        if value > 0:
+            low = x
+        elif value < 0:
+            high = x
+        else:
+            break
+        new = (x - value / slope(x)).mid()
+        if not low < new < high:
+            new = low.union(high).mid()
+        if abs(new - x) <= finest:
+            return new
+        x = new
+    return x
 
 
 def _undecided(f: Condition, tau: arb, what: str) -> Undecided:

@@ -10,7 +10,8 @@ from flint import arb
 from flowsim.engines.validated.balls import ZERO, dot, widened
 from flowsim.engines.validated.expansion import Group
 from flowsim.engines.validated.system import Cell, Code, System, rational
-from flowsim.events import ALIVE, DEAD, ZERO as VANISHED
+from flowsim.events import ALIVE, DEAD
+from flowsim.events import ZERO as VANISHED
 from flowsim.network import TwoLayerReLU
 
 
@@ -77,9 +78,7 @@ def known_cell(system: System, code: Code) -> Cell:
 
 def initial_state(system: System, net: TwoLayerReLU) -> BallState:
     """Return the exact initial state; hyperplanes that w lies on have the code 0."""
-    rows = [
-        [Fraction(float(v)) for v in (a, *w)] for a, w in zip(net.a, net.W, strict=True)
-    ]
+    rows = [[Fraction(float(v)) for v in (a, *w)] for a, w in zip(net.a, net.W, strict=True)]
     X = [[Fraction(int(v.p), int(v.q)) for v in nu] for nu in system.normals]
     neurons = []
     for j, row in enumerate(rows):

@@ -125,9 +125,7 @@ class Step:
 
     def star(self, j: int, tau: arb) -> list[arb]:
         """Return balls of ``z*_j`` at the times of the ball `tau`, in [0, h]."""
-        return [
-            widened(self.poly(j, p)(tau), self.tails[j]) for p in range(self.system.d + 1)
-        ]
+        return [widened(self.poly(j, p)(tau), self.tails[j]) for p in range(self.system.d + 1)]
 
     def true(self, j: int, tau: arb) -> list[arb]:
         """Return balls of the true ``z_j``."""
