@@ -13,7 +13,7 @@ from support import Reference, neuron
 
 import flowsim as fs
 from flowsim.engines.validated import attempt as attempt_module
-from flowsim.engines.validated.enclose import enclose
+from flowsim.engines.validated import enclose
 from flowsim.engines.validated.majorant import Majorant
 
 PAIR = fs.datasets.orthogonal_pair()
@@ -260,6 +260,35 @@ def test_precision_is_doubled_until_all_is_proved():
     assert again.status == "t1"
     assert again.precision == 160
     assert rows(again) == rows(full)
+
+
+def test_what_is_uncertain_at_the_start_is_carried_to_the_end(monkeypatch):
+    """A start known up to delta gives enclosures of the runs from all starts within delta."""
+    system, delta, t1 = Reference("precise_dominated"), 2.0**-60, 6.0
+    W = system.start.W.copy()
+    W[2, 0] += delta
+    W[3, 1] -= delta
+    other = enclose(fs.TwoLayerReLU(system.start.a, W), system.data, t1=t1)
+    exactly = attempt_module.initial_state
+
+    def roughly(*arguments):
+        state = exactly(*arguments)
+        state.error = arb(2 * delta)
+        for j in (2, 3):
+            state.neurons[j].error = arb(delta)
+        return state
+
+    monkeypatch.setattr(attempt_module, "initial_state", roughly)
+    wide = enclose(system.start, system.data, t1=t1, max_precision=192)
+    assert wide.status == other.status == "t1"
+    assert rows(wide) == rows(other)
+    assert len(wide.events) >= 10
+    assert all(p.t.contains(q.t) for p, q in zip(wide.events, other.events, strict=True))
+    for p, q in zip(wide.state.W, other.state.W, strict=True):
+        assert all(u.contains(v) for u, v in zip(p, q, strict=True))
+    pairs = zip(wide.events, other.events, strict=True)
+    moved = [abs(p.t.mid() - q.t.mid()) / p.t.rad() for p, q in pairs]
+    assert max(moved) > 1e-3  # the bounds are not just generous
 
 
 # -- starts on hyperplanes, multiples, and what is not unique --------------------------------------

@@ -12,8 +12,7 @@ from flint import arb, ctx
 from support import Reference, neuron
 
 import flowsim as fs
-from flowsim.engines.validated.enclose import enclose
-from flowsim.engines.validated.result import Enclosure
+from flowsim.engines.validated import Enclosure, enclose
 from flowsim.engines.validated.serial import ball_of, ball_to_list
 
 ONE_SAMPLE = fs.Dataset([[3, 4]], [2])
