@@ -112,7 +112,7 @@ def test_the_time_at_which_a_slide_begins_is_enclosed():
 
 def in_closed_form(z, D, t):
     """Return exp(t M(D)) z."""
-    norm = sum(d * d for d in D).sqrt()
+    norm = sum((d * d for d in D), arb(0)).sqrt()
     s, c = (norm * t).sinh_cosh()
 
     def M(z):
@@ -137,12 +137,13 @@ def test_a_frozen_neuron_passes_its_cells_and_dies_as_the_closed_form_says():
         k = on[-1]
         D = [sum(y[q] * X[q][i] for q in on) / 3 for i in range(2)]
 
-        def margin(t, z=z, D=D, before=before, k=k):
-            w = in_closed_form(z, D, t - before)[1:]
-            return sum(x * v for x, v in zip(X[k], w, strict=True))
-
-        assert margin(t.lower() - arb(2) ** -140) > 0
-        assert margin(t.upper() + arb(2) ** -140) < 0
+        past = [t.lower() - arb(2) ** -140 - before, t.upper() + arb(2) ** -140 - before]
+        margins = [
+            sum(x * v for x, v in zip(X[k], in_closed_form(z, D, tau)[1:], strict=True))
+            for tau in past
+        ]
+        assert margins[0] > 0
+        assert margins[1] < 0
         z, on, before = in_closed_form(z, D, t - before), on[:-1], t
     a, w = result.state.a[0], result.state.W[0]
     assert all(p.overlaps(q) for p, q in zip([a, *w], z, strict=True))

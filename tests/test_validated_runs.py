@@ -28,20 +28,25 @@ def early():
     return fs.simulate(net, fs.datasets.three_points(), engine=engine, t1=6.0)
 
 
+def enclosure_of(sol: fs.Solution) -> Enclosure:
+    assert sol.enclosure is not None
+    return sol.enclosure
+
+
 # -- Solutions ---------------------------------------------------------------------------------
 
 
 def test_a_solution_has_the_midpoints_and_the_enclosure():
     sol = early()
     assert (sol.status, sol.failed) == ("t1", False)
-    assert sol.enclosure is not None
-    assert sol.enclosure.status == "t1"
+    enclosure = enclosure_of(sol)
+    assert enclosure.status == "t1"
     assert sol.t_end == 6.0
-    assert sol.steps == sol.enclosure.steps
-    table = sol.enclosure.table()
+    assert sol.steps == enclosure.steps
+    table = enclosure.table()
     for name in ("t", "kind_code", "neuron", "sample", "before", "after"):
         assert np.array_equal(getattr(sol.events, name), getattr(table, name))
-    for j, (a, w) in enumerate(zip(sol.enclosure.state.a, sol.enclosure.state.W, strict=True)):
+    for j, (a, w) in enumerate(zip(enclosure.state.a, enclosure.state.W, strict=True)):
         scale = abs(float(a.mid()))
         assert abs(sol.final.network.a[j] - float(a.mid())) <= 4e-16 * scale
         assert np.allclose(sol.final.network.W[j], [float(v.mid()) for v in w], 0, 4e-16 * scale)
@@ -166,7 +171,7 @@ def same(p: Enclosure, q: Enclosure) -> bool:
 
 
 def test_results_are_written_and_read_to_the_last_bit(tmp_path):
-    result = early().enclosure
+    result = enclosure_of(early())
     text = result.to_json(tmp_path / "result.json")
     assert (tmp_path / "result.json").read_text() == text
     for again in (Enclosure.from_json(text), Enclosure.from_json(tmp_path / "result.json")):
@@ -206,7 +211,7 @@ def test_balls_are_kept_bit_by_bit(ball):
     ],
 )
 def test_damaged_results_are_refused(damage):
-    raw = json.loads(early().enclosure.to_json())
+    raw = json.loads(enclosure_of(early()).to_json())
     damage(raw)
     with pytest.raises(ValueError, match="Argument `source` must hold an enclosure"):
         Enclosure.from_json(json.dumps(raw))
@@ -228,18 +233,18 @@ def test_fifty_digits_agree_with_a_reference_by_other_code():
     reference = Reference("precise_double_crossing")
     sol = reference.to_digits(50)
     assert sol.status == "t1"
-    assert not sol.enclosure.rigorous
+    assert not enclosure_of(sol).rigorous
     with ctx.workprec(400):
         raw = {}
         for e in reference.raw["events"]:
             key = (e["neuron"], e["sample"], e["before"], e["after"])
             raw.setdefault(key, []).append(arb(e["t"]))
-        for e in sol.enclosure.events:
+        for e in enclosure_of(sol).events:
             if e.kind == "pattern":
                 t = raw[e.neuron, e.sample, e.before, e.after].pop(0)
                 assert abs(e.t.mid() - t) < arb(10) ** -38 * t
         assert not any(raw.values())
-        end = sol.enclosure.state
+        end = enclosure_of(sol).state
         ours = [*end.a, *(v for w in end.W for v in w)]
         theirs = [*reference.raw["a_end"], *(v for w in reference.raw["W_end"] for v in w)]
         for value, text in zip(ours, theirs, strict=True):
@@ -253,7 +258,7 @@ def test_fewer_digits_agree_with_more():
         for digits in (20, 80)
     )
     with ctx.workprec(400):
-        a, b = few.enclosure.state.a[0], many.enclosure.state.a[0]
+        a, b = (enclosure_of(sol).state.a[0] for sol in (few, many))
         assert a.rad() == b.rad() == 0
         assert 0 < abs(a - b) < arb(10) ** -20
         q = arb(2) / 5 / (1 + (arb(2) / 5 * 1024**2 / 25 - 1) * arb(-20).exp())

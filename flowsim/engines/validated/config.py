@@ -32,8 +32,8 @@ class Validated:
     precision : int
         Bits of the arithmetic to begin with; doubled, from the start, where something cannot be
         proved.
-    max_precision : int
-        Bits that are not exceeded.
+    max_precision : int, optional
+        Bits that are not exceeded; by default 1536, or `precision` if that is more.
     order : int, optional
         Order of the Taylor polynomials; by default a third of the precision.
     rigorous : bool
@@ -46,7 +46,7 @@ class Validated:
     """
 
     precision: int = PRECISION
-    max_precision: int = MAX_PRECISION
+    max_precision: int | None = None
     order: int | None = None
     rigorous: bool = True
     digits: int | None = None
@@ -54,7 +54,8 @@ class Validated:
 
     def __post_init__(self) -> None:
         whole("precision", self.precision, 64)
-        whole("max_precision", self.max_precision, self.precision)
+        if self.max_precision is not None:
+            whole("max_precision", self.max_precision, self.precision)
         if self.order is not None:
             whole("order", self.order, 4)
         if self.digits is not None:
@@ -71,6 +72,11 @@ class Validated:
             )
         if self.accept is not None and not callable(self.accept):
             raise TypeError(f"Argument `accept` must be a function, but is {self.accept!r}.")
+
+    @property
+    def most_bits(self) -> int:
+        """Bits that a run goes up to."""
+        return max(MAX_PRECISION, self.bits) if self.max_precision is None else self.max_precision
 
     @property
     def bits(self) -> int:

@@ -14,7 +14,7 @@ from flowsim._arguments import one_of, real, whole
 from flowsim._arguments import system as check_system
 from flowsim.data import Dataset
 from flowsim.engines.validated.attempt import Attempt, enclosed
-from flowsim.engines.validated.config import MAX_PRECISION, PRECISION, Validated
+from flowsim.engines.validated.config import PRECISION, Validated
 from flowsim.engines.validated.result import EnclosedState, Enclosure
 from flowsim.engines.validated.state import BallState
 from flowsim.engines.validated.system import System
@@ -35,7 +35,7 @@ def enclose(
     t1: float = inf,
     accept: Callable[[EnclosedState], bool] | None = None,
     precision: int = PRECISION,
-    max_precision: int = MAX_PRECISION,
+    max_precision: int | None = None,
     order: int | None = None,
     residual: str = "full",
     loss: str = "half_mean",
@@ -58,8 +58,8 @@ def enclose(
     precision : int
         Bits of the arithmetic to begin with; doubled, from the start, where something cannot be
         proved.
-    max_precision : int
-        Bits that are not exceeded.
+    max_precision : int, optional
+        Bits that are not exceeded; by default 1536, or `precision` if that is more.
     order : int, optional
         Order of the Taylor polynomials; by default a third of the precision.
     residual : {"full", "frozen"}
@@ -169,7 +169,7 @@ def follow(
             again = (
                 failure is not None
                 and not failure.final
-                and 2 * bits <= engine.max_precision
+                and 2 * bits <= engine.most_bits
                 and not _same(attempt, last)
             )
             if not again:
