@@ -48,8 +48,8 @@ class Majorant:
     ----------
     d : list (C)
         ``||D_c|| <= d_c e^span``.
-    growth : list (C)
-        Bounds of ``e^theta_c``.
+    rise : list (C)
+        Bounds of ``e^theta_c - 1``; not of ``e^theta_c``, whose rounding would hide small ones.
     drift : list (n)
         Bounds of ``|r_k(tau) - r_k(0)|``.
     """
@@ -57,7 +57,7 @@ class Majorant:
     rho: arb
     span: arb
     d: list[arb]
-    growth: list[arb]
+    rise: list[arb]
     drift: list[arb]
 
     def tail(self, h: arb, order: int) -> arb:
@@ -160,9 +160,10 @@ class _Problem:
             s, radius = arb(span), arb(rho)
             exact_d = [arb(float(v)) for v in d]
             theta = [(v * radius * s.expm1() / s).upper() for v in exact_d]
-            growth = [v.exp().upper() for v in theta]
+            rise = [v.expm1().upper() for v in theta]
             loads = [
-                m * g * g * v for m, g, v in zip(self.mass_exact, growth, exact_d, strict=True)
+                m * (1 + u) ** 2 * v
+                for m, u, v in zip(self.mass_exact, rise, exact_d, strict=True)
             ]
             holds = all(v >= d0 for v, d0 in zip(exact_d, self.d0_exact, strict=True))
             drift = [ZERO] * self.system.n
@@ -178,4 +179,4 @@ class _Problem:
                     ]
             if not holds:
                 raise Undecided("the bound of the next step does not hold", ZERO)
-            return Majorant(radius, s, exact_d, growth, drift)
+            return Majorant(radius, s, exact_d, rise, drift)
