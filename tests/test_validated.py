@@ -357,6 +357,28 @@ def test_a_start_with_a_zero_is_undecided():
     assert "a_j = 0" in result.message
 
 
+def test_slides_whose_multipliers_are_multiples_end_together():
+    """Neuron 1 slides on two hyperplanes while one sample is on, whose residual changes its sign.
+
+    Both multipliers are multiples of that residual: both slides end when it vanishes.
+    """
+    rng = np.random.default_rng(10)
+    rng.integers(2, 4, 3)
+    X = np.round(rng.standard_normal((6, 3)), 3)
+    data = fs.Dataset(X, np.round(rng.standard_normal(6), 3))
+    net = fs.init.balanced(m=2, d=3, scale=1e-4, seed=10)
+    result = enclose(net, data, t1=14.0)
+    assert result.status == "t1"
+    before, after = result.events[-2:]
+    assert {before.sample, after.sample} == {1, 2}
+    assert (before.neuron, before.before, before.after) == (1, 0, -1)
+    assert (after.neuron, after.before, after.after) == (1, 0, -1)
+    assert before.t.mid() == after.t.mid()
+    sol = fs.simulate(net, data, t1=14.0, rtol=1e-14)
+    assert np.allclose(sol.events.where("pattern").t[-2:], float(after.t.mid()), rtol=1e-10)
+    assert np.array_equal(sol.final.code, result.state.code)
+
+
 def test_a_sign_change_is_enclosed():
     """a' = w.D with D = -(w.x) x: an unbalanced neuron whose output weight passes zero."""
     data = fs.Dataset([[1, 0], [0, 1]], [-1, 1])

@@ -253,12 +253,15 @@ class Attempt:
             choice = choose(self.system, box, j, neuron, touched, root.tau)
             return choice, {g: 1 for g in touched if choice.code[g]}
         code = list(neuron.code)
-        code[f.plane] = f.side
-        held = known_cell(self.system, neuron.code).gaps[f.plane, -f.side] is None
-        if held or self.system.is_dead(tuple(code)):
+        for g, side in f.exits:
+            code[g] = side
+        gaps = known_cell(self.system, neuron.code).gaps
+        held = any(gaps[g, -side] is None for g, side in f.exits)
+        twice = len({g for g, _ in f.exits}) < len(f.exits)
+        if held or twice or self.system.is_dead(tuple(code)):
             reason = "the hyperplane that it slides on holds it no longer on either side"
             raise Undecided(reason, root.tau, j, f.plane, final=True)
-        return Choice(tuple(code), ALIVE), {f.plane: 2}
+        return Choice(tuple(code), ALIVE), {g: 2 for g, _ in f.exits}
 
     def _enter(self, j: int, choice: Choice, t: arb, fresh: dict[int, int]) -> None:
         """Put a neuron into its next cell, and note the events."""

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from flint import arb, arb_poly, ctx
 
-from flowsim.engines.validated.balls import BOUND_BITS, ZERO, dot
-from flowsim.engines.validated.state import Box, known_cell
+from flowsim.engines.validated.balls import BOUND_BITS, dot
+from flowsim.engines.validated.expansion import Group
+from flowsim.engines.validated.state import Box
 from flowsim.engines.validated.step import Step
 
 MARGIN, SLIDE, SIGN = "margin", "slide", "sign"
@@ -32,6 +33,8 @@ class Condition:
         Of a box of states: f'.
     vanishing : int
         How many derivatives of f, itself included, are exactly zero at the start.
+    exits : tuple of (plane, side)
+        Of slides: the ends that are reached where f vanishes.
     curvature : callable
         Of a box: f''.
     """
@@ -44,6 +47,7 @@ class Condition:
     error: arb
     slope: Callable[[Box], arb]
     vanishing: int = 0
+    exits: tuple[tuple[int, int], ...] = ()
     curvature: Callable[[Box], arb] | None = None
 
     def at(self, tau: arb) -> arb:
@@ -64,9 +68,9 @@ def conditions(step: Step) -> Iterator[Condition]:
             if step.state.neurons[j].gap < 0:
                 yield _sign(step, j)
         signs = {step.state.neurons[j].sign for j in group.neurons}
-        for g in group.cell.slides:
+        for exits in group.cell.exits:
             for sign in signs:
-                yield from _slide(step, group, g, sign)
+                yield _slide(step, group, exits, sign)
 
 
 def _margin(step: Step, j: int, g: int, c: int) -> Condition:
@@ -95,23 +99,22 @@ def _sign(step: Step, j: int) -> Condition:
     )  # fmt: skip
 
 
-def _slide(step: Step, group, g: int, sign: int) -> Iterator[Condition]:
-    """Yield the distances of the multiplier from both ends: ``+-sign (zeta - q^(+-)) > 0``."""
-    members = tuple(j for j in group.neurons if step.state.neurons[j].sign == sign)
-    for side in (-1, 1):
-        row = known_cell(step.system, group.cell.code).gaps[g, side]
-        if row is None:  # at this end for as long as the cell lasts
-            continue
-        factor = side * sign
-        poly = arb_poly([])
-        for v, series in zip(row, step.r_polys, strict=True):
-            poly = poly + factor * v * series
-        with ctx.workprec(BOUND_BITS):
-            error = sum(
-                (abs(v).upper() * (t + e)
-                 for v, t, e in zip(row, step.r_tail, step.r_error, strict=True)), ZERO,
-            ).upper()  # fmt: skip
-        yield Condition(
-            SLIDE, members, g, side, poly, error,
-            slope=lambda box, row=row, factor=factor: factor * dot(row, box.rate()),
-        )  # fmt: skip
+def _slide(step: Step, group: Group, exits: list[tuple[int, int]], sign: int) -> Condition:
+    """Return the distance of the multiplier from an end: ``+-sign (zeta - q^(+-)) > 0``."""
+    g, side = exits[0]
+    row = group.cell.gaps[g, side]
+    assert row is not None
+    factor = side * sign
+    poly = arb_poly([])
+    for v, series in zip(row, step.r_polys, strict=True):
+        poly = poly + factor * v * series
+    with ctx.workprec(BOUND_BITS):
+        errors = (t + e for t, e in zip(step.r_tail, step.r_error, strict=True))
+        error = dot((abs(v).upper() for v in row), errors).upper()
+    return Condition(
+        SLIDE,
+        tuple(j for j in group.neurons if step.state.neurons[j].sign == sign),
+        g, side, poly, error,
+        slope=lambda box: factor * dot(row, box.rate()),
+        exits=tuple(exits),
+    )  # fmt: skip

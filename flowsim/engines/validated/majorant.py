@@ -162,8 +162,7 @@ class _Problem:
             theta = [(v * radius * s.expm1() / s).upper() for v in exact_d]
             rise = [v.expm1().upper() for v in theta]
             loads = [
-                m * (1 + u) ** 2 * v
-                for m, u, v in zip(self.mass_exact, rise, exact_d, strict=True)
+                m * (1 + u) ** 2 * v for m, u, v in zip(self.mass_exact, rise, exact_d, strict=True)
             ]
             holds = all(v >= d0 for v, d0 in zip(exact_d, self.d0_exact, strict=True))
             drift = [ZERO] * self.system.n

@@ -78,8 +78,7 @@ class Step:
         tail, h = self.majorant.tail(self.h, self.order), self.h
         sizes = {j: size(state.neurons[j].z) for j in self.group_of}
         self.tails = {
-            j: (sizes[j] * self.majorant.rise[c] * tail).upper()
-            for j, c in self.group_of.items()
+            j: (sizes[j] * self.majorant.rise[c] * tail).upper() for j, c in self.group_of.items()
         }
         self.r_tail = [(v * tail).upper() for v in self.majorant.drift]
         terms = [[size(series[i] for series in g.D) for i in range(self.order + 1)] for g in groups]

@@ -45,6 +45,9 @@ class Cell:
         Upper bounds of ``||G[:, k]||``.
     gaps : dict
         For a slide g and a side s the row of ``zeta_g - q_g^s``; None where it is zero.
+    exits : list of lists of (g, s)
+        Ends of the slides; those whose rows are positive multiples of each other, reached at one
+        time, together.
     P : list (d) of lists (d), or None
         The projector, where the cell slides.
     dead : bool
@@ -57,6 +60,7 @@ class Cell:
     B: list[list[arb]]
     bound: list[arb]
     gaps: dict[tuple[int, int], list[arb] | None]
+    exits: list[list[tuple[int, int]]]
     P: list[list[arb]] | None
     dead: bool
     exact_B: fmpq_mat
@@ -136,14 +140,14 @@ class System:
             return None
         c = self.coefficients(code)
         G = fmpq_mat([[c[k] * self.X[k][i] for k in range(self.n)] for i in range(self.d)])
-        gaps: dict[tuple[int, int], list[arb] | None] = {}
+        exact_gaps: dict[tuple[int, int], list[fmpq]] = {}
         P = None
         if force is not None:
             N = fmpq_mat([self.normals[g] for g in slides])
             zeta = force * G * self.weight
             for row, g in enumerate(slides):
                 for s in (-1, 1):
-                    gaps[g, s] = self._gap([zeta[row, k] for k in range(self.n)], g, s)
+                    exact_gaps[g, s] = self._gap([zeta[row, k] for k in range(self.n)], g, s)
             projector = _identity(self.d) + N.transpose() * force
             G = projector * G
             P = _balls(projector)
@@ -152,16 +156,17 @@ class System:
         return Cell(
             code, slides, balls, _balls(B),
             [norm([row[k] for row in balls]).upper() for k in range(self.n)],
-            gaps, P, self.slope == 0 and not any(c), B,
+            {end: [arb(v) for v in row] if any(row) else None for end, row in exact_gaps.items()},
+            _together(exact_gaps), P, self.slope == 0 and not any(c), B,
         )  # fmt: skip
 
-    def _gap(self, zeta: list[fmpq], plane: int, side: int) -> list[arb] | None:
+    def _gap(self, zeta: list[fmpq], plane: int, side: int) -> list[fmpq]:
         """Return the row of ``zeta - q^side``."""
         row = list(zeta)
         for k in self.samples(plane):
             on = side * self.side[k] > 0
             row[k] -= self.weight * self.ratio[k] * (fmpq(1) if on else self.slope)
-        return [arb(v) for v in row] if any(row) else None
+        return row
 
 
 def exact_hyperplanes(data: Dataset):
@@ -193,6 +198,17 @@ def _force(normals: list[list[fmpq]], slides: tuple[int, ...]) -> fmpq_mat | Non
     N = fmpq_mat([normals[g] for g in slides])
     gram = N * N.transpose()
     return None if gram.det() == 0 else -(gram.inv() * N)
+
+
+def _together(gaps: dict[tuple[int, int], list[fmpq]]) -> list[list[tuple[int, int]]]:
+    """Return the ends by the ray that ``s (zeta_g - q_g^s)`` lies on, without those that vanish."""
+    found: dict[tuple[fmpq, ...], list[tuple[int, int]]] = {}
+    for (g, s), row in gaps.items():
+        lead = next((v for v in row if v), None)
+        if lead is not None:
+            scale = abs(lead) * s  # the distance from the end is s times the row
+            found.setdefault(tuple(v / scale for v in row), []).append((g, s))
+    return list(found.values())
 
 
 def _identity(d: int) -> fmpq_mat:
