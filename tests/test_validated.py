@@ -351,6 +351,16 @@ def test_simultaneous_events_of_different_neurons_are_undecided():
     assert "too close to each other" in result.message
 
 
+def test_a_neuron_that_comes_to_w_zero_is_undecided():
+    """In one dimension, and on a slide in two, w = 0 is where all hyperplanes meet."""
+    data = fs.Dataset([[1], [-2]], [1, 1])
+    net = fs.TwoLayerReLU([0.125, -0.25, 0.125], [[0.125], [0.125], [-0.125]])
+    result = enclose(net, data, t1=30.0)
+    assert result.status == "undecided"
+    assert "w = 0" in result.message
+    assert 0.0 < float(result.state.t.mid()) < 2.0
+
+
 def test_a_start_with_a_zero_is_undecided():
     result = enclose(neuron(0.0, [1.0, 1.0]), TWO_POINTS, t1=1.0)
     assert result.status == "undecided"

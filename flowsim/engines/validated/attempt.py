@@ -301,12 +301,11 @@ def _first(step: Step, slack: arb) -> list[Root]:
     together = [root for root in found if not root.low > first.high + slack]
     concerned = [j for root in together for j in root.condition.neurons]
     if (len(together) > 1 and slack == 0) or len(set(concerned)) < len(concerned):
-        other = next(root for root in together if root is not first)
-        raise Undecided(
-            f"its event and one of neuron {other.condition.neurons[0]} are too close to each "
-            "other to tell which is first",
-            first.tau, first.condition.neurons[0], first.condition.plane,
-        )  # fmt: skip
+        other = next(root for root in together if root is not first).condition.neurons[0]
+        j = first.condition.neurons[0]
+        which = "another of its own, as where w = 0," if other == j else f"one of neuron {other}"
+        reason = f"its event and {which} are too close to each other to tell which is first"
+        raise Undecided(reason, first.tau, j, first.condition.plane)
     return [first, *(root for root in together if root is not first)]
 
 
