@@ -148,6 +148,8 @@ def message(status: str, settings: dict[str, Any], final: Final) -> str:
         "report these data as a defect.",
         "non_finite": "The state is no longer finite; check the scales of the data and of the "
         "initialisation.",
+        "accepted": f"The state at t = {final.t:.6g} has been accepted.",
+        "undecided": f"Nothing is proved beyond t = {final.t:.6g}.",
         "event": f"The run has been ended by a terminal event at t = {final.t:.6g}.",
         "step_underflow": "The step has fallen below the resolution of time; the flow is too "
         "fast at this scale for its elapsed time.",

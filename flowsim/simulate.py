@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from flowsim.engines.diffrax import Diffrax
     from flowsim.engines.piecewise.config import Piecewise
     from flowsim.engines.scipy import Scipy
+    from flowsim.engines.validated.config import Validated
 
-    Engine = Piecewise | Diffrax | Scipy | Descent
+    Engine = Piecewise | Diffrax | Scipy | Descent | Validated
 
 
 def simulate(
@@ -68,9 +69,10 @@ def simulate(
         or a pair (loss function, parameters); see `flowsim.models.Objective`.
     data : Dataset
         None for a loss function.
-    engine : Piecewise, Diffrax, Scipy or Descent
+    engine : Piecewise, Diffrax, Scipy, Descent or Validated
         Of `flowsim.engines`; by default `Piecewise` for a TwoLayerReLU, else `Diffrax`. `Descent`
-        takes discrete steps instead of following the flow.
+        takes discrete steps instead of following the flow; `Validated` encloses the flow of a
+        small network rigorously up to a finite `t1`.
     events : sequence of functions ``g(t, model)``
         As in `scipy.integrate.solve_ivp`, with what `Solution.network` returns for the model: a
         number or an array, whose zeros are recorded as

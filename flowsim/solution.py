@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     import xarray
 
+    from flowsim.engines.validated.result import Enclosure
+
 #: Why a run can stop, and whether it did so before its end; "running" is that of a checkpoint.
 STATUSES = {
     "running": True,
@@ -24,6 +26,8 @@ STATUSES = {
     "stationary": False,
     "t1": False,
     "event": False,
+    "accepted": False,
+    "undecided": True,
     "steps": False,
     "max_steps": True,
     "max_seconds": True,
@@ -267,6 +271,8 @@ class Solution:
     audit: dict[str, float]
     provenance: dict[str, str] = field(default_factory=dict)
     restart: Restart | None = None
+    enclosure: Enclosure | None = None
+    """What a run of the engine Validated has proved; not in files, see `Enclosure.to_json`."""
 
     @property
     def failed(self) -> bool:
@@ -302,7 +308,7 @@ class Solution:
             from flowsim.engines.descent.trajectory import DescentTrajectory
 
             return DescentTrajectory(self.data, self.initial, settings, states)
-        if settings["engine"] == "piecewise":
+        if settings["engine"] in ("piecewise", "validated"):
             from flowsim.engines.piecewise import Trajectory
 
             return Trajectory(self.data, self.initial, settings, states)

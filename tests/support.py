@@ -151,6 +151,11 @@ class Reference:
     def run(self, **settings: Any) -> fs.Solution:
         return simulate(self.start, self.data, t1=self.t1, **settings)
 
+    def to_digits(self, digits: int, t1: float | None = None) -> fs.Solution:
+        """Run to many digits, by Taylor series in multiprecision arithmetic."""
+        engine = fs.engines.Validated(rigorous=False, digits=digits)
+        return simulate(self.start, self.data, engine=engine, t1=self.t1 if t1 is None else t1)
+
     def time_error(self, sol: fs.Solution) -> float:
         """Return max |t - t_exact| / t_exact over all events, which must be the same ones."""
 

@@ -55,3 +55,16 @@ def test_dense_output_is_as_accurate_as_the_run(ladder):
         z, exact = (np.column_stack([net.a, net.W]) for net in (dense, direct))
         error = np.linalg.norm(z - exact, axis=1) / np.linalg.norm(exact, axis=1)
         assert np.max(error) <= 1e-12
+
+
+def test_dense_output_agrees_with_a_run_to_thirty_digits():
+    """In the middle of a run, across a neuron that goes on and off at once."""
+    reference = Reference("precise_double_crossing")
+    dense = reference.run(rtol=1e-14)
+    for part in (0.21, 0.6):
+        t = part * reference.t1
+        net, exact = dense.network(t), reference.to_digits(30, t1=t).final.network
+        error = np.column_stack([net.a - exact.a, net.W - exact.W])
+        size = np.column_stack([exact.a, exact.W])
+        relative = np.linalg.norm(error, axis=1) / np.linalg.norm(size, axis=1)
+        assert np.max(relative) <= 1e-12

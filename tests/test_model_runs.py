@@ -300,7 +300,7 @@ def test_what_does_not_fit_together_is_one_sentence():
     cases: list[tuple[type[Exception], str, Any, Any, dict[str, Any]]] = [
         (TypeError, "with the engine Piecewise", two_layer("tanh"), labelled(None),
          {"engine": fs.engines.Piecewise()}),
-        (TypeError, "Piecewise, Diffrax, Scipy or Descent", two_layer("tanh"), labelled(None),
+        (TypeError, "Diffrax, Scipy, Descent or Validated", two_layer("tanh"), labelled(None),
          {"engine": "scipy"}),
         (TypeError, "`events` must be a sequence", two_layer("tanh"), labelled(None),
          {"events": 3}),

@@ -1,7 +1,7 @@
 """Engines: how the flow is integrated. One file or folder an engine.
 
-`Piecewise`, `Diffrax` and `Scipy` follow the flow, `Descent` takes discrete steps; all are inert
-descriptions for ``simulate(..., engine=...)``.
+`Piecewise`, `Diffrax` and `Scipy` follow the flow, `Validated` encloses it rigorously, and
+`Descent` takes discrete steps; all are inert descriptions for ``simulate(..., engine=...)``.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from flowsim.engines.diffrax import Diffrax
     from flowsim.engines.piecewise.config import Piecewise
     from flowsim.engines.scipy import Scipy
+    from flowsim.engines.validated.config import Validated
 
-__all__ = ["Descent", "Diffrax", "Piecewise", "Scipy"]
+__all__ = ["Descent", "Diffrax", "Piecewise", "Scipy", "Validated"]
 
 __getattr__ = attach(
     __name__,
@@ -25,6 +26,7 @@ __getattr__ = attach(
         "Diffrax": "flowsim.engines.diffrax",
         "Piecewise": "flowsim.engines.piecewise.config",
         "Scipy": "flowsim.engines.scipy",
+        "Validated": "flowsim.engines.validated.config",
     },
 )
 

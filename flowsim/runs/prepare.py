@@ -8,6 +8,7 @@ from typing import Any
 from flowsim.engines.piecewise.config import Piecewise
 from flowsim.engines.record import Progress
 from flowsim.engines.user_events import UserEvents
+from flowsim.engines.validated.config import Validated
 from flowsim.network import TwoLayerReLU
 from flowsim.runs.run import Run
 from flowsim.runs.saving import Saving
@@ -38,6 +39,8 @@ def prepare(
         If they do not fit together.
     """
     user = UserEvents(_functions(events))
+    if isinstance(engine, Validated):
+        return _validated(net, data, engine, settings, user, report, saving)
     if _descends(engine):
         return _descent(net, data, engine, settings, user, report, saving, earlier)
     stepper = None if engine is None or isinstance(engine, Piecewise) else _stepper(engine)
@@ -98,6 +101,25 @@ def _descent(
     return prepare_descent(net, data, settings, engine, report, saving, earlier)
 
 
+def _validated(
+    net: Any, data: Any, engine: Validated, settings: dict[str, Any], user: UserEvents, report: Any,
+    saving: Saving | None,
+) -> Run:  # fmt: skip
+    from flowsim.runs.validated import prepare_validated
+
+    if user:
+        raise ValueError(
+            "Argument `events` must be empty with the engine Validated, which cannot enclose the "
+            "zeros of arbitrary functions, but is not."
+        )
+    if saving is not None:
+        raise ValueError(
+            "Argument `checkpoint` must be None with the engine Validated, whose runs cannot be "
+            f"resumed, but is {str(saving.path)!r}."
+        )
+    return prepare_validated(net, data, settings, engine, report)
+
+
 def _check_smooth(model: Any) -> None:
     """Check that a model does not belong to `TwoLayerReLU`, which is followed cell by cell.
 
@@ -135,8 +157,8 @@ def _stepper(engine: Any) -> Callable[[float], Any]:
     if isinstance(engine, Scipy):
         return lambda rtol: ScipyStepper(engine, rtol)
     raise TypeError(
-        "Argument `engine` must be a Piecewise, Diffrax, Scipy or Descent of flowsim.engines, but "
-        f"is {engine!r}."
+        "Argument `engine` must be a Piecewise, Diffrax, Scipy, Descent or Validated of "
+        f"flowsim.engines, but is {engine!r}."
     )
 
 
