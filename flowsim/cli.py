@@ -103,11 +103,14 @@ def _dispatch(arguments: list[str]) -> int:
         from flowsim.commands.threshold import threshold
 
         return 0 if threshold(config, arguments[1:]) else FAILED
-    if isinstance(config, CertifyConfig | VerifyConfig):
-        from flowsim.commands import certificate
+    if isinstance(config, CertifyConfig):
+        from flowsim.commands.certificate import certify
 
-        proves = certificate.certify if isinstance(config, CertifyConfig) else certificate.verify
-        return 0 if proves(config) else FAILED
+        return 0 if certify(config) else FAILED
+    if isinstance(config, VerifyConfig):
+        from flowsim.commands.certificate import verify
+
+        return 0 if verify(config) else FAILED
     config = _with_toml(config, arguments[1:])
     if isinstance(config, RunConfig):
         return run(config)

@@ -214,7 +214,7 @@ def test_a_local_cluster_that_has_lost_all_workers_gets_new_ones() -> None:
     from distributed import Client
 
     with pool._local(1) as cluster, Client(cluster) as client:
-        (nanny,) = cluster.workers.values()
+        (nanny,) = cluster.workers.values()  # pyright: ignore[reportAttributeAccessIssue]
         client.sync(nanny.close)
         pool._revive(client)
         client.wait_for_workers(1, timeout=60)

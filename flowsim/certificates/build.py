@@ -37,21 +37,21 @@ def claim_of(data: Data, view: View, p: Proposal) -> Claim:
     for i, j in enumerate(view.alive.tolist()):
         loose = (np.flatnonzero(x[i]) for x in (p.walls, p.open, p.held))
         names[j] = (p.roles[i], p.code[i], *loose)
-    planes = _planes(data, cells)
+    planes = exact_planes(data, cells)
     neurons = []
     for j in range(len(state.z)):
         if j in names:
             role, code, walls, loose, held = names[j]
         else:
             role, code, walls, loose, held = _still(cells, state, j)
-        exact = (_exact_planes(planes, x) for x in (walls, loose, held))
+        exact = (_among(planes, x) for x in (walls, loose, held))
         neurons.append(_neuron(cells, state, j, role, code[planes], *exact))
     ways = _ways(view, p)
     better = None if ways or np.any(p.roles == "removed") else _better(view, p)
     return Claim(data, tuple(neurons), p.everything, float(p.turning), better, ways)
 
 
-def _planes(data: Data, cells: Cells) -> np.ndarray:
+def exact_planes(data: Data, cells: Cells) -> np.ndarray:
     """Return the cells' hyperplane of each exact one; rounded ones may be several exact ones."""
     return cells.index[np.array(data.leader)]
 
@@ -59,7 +59,7 @@ def _planes(data: Data, cells: Cells) -> np.ndarray:
 _ZERO_IN_THE_LIMIT: tuple = ("fading", None, None, None, np.zeros(0, dtype=np.int64))
 
 
-def _exact_planes(planes: np.ndarray, rounded: np.ndarray) -> tuple[int, ...]:
+def _among(planes: np.ndarray, rounded: np.ndarray) -> tuple[int, ...]:
     """Return the exact hyperplanes of some rounded ones."""
     return tuple(np.flatnonzero(np.isin(planes, rounded)).tolist()) if len(rounded) else ()
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flowsim.cells import Cells
-from flowsim.certificates.build import claim_of, exact_data
+from flowsim.certificates.build import claim_of, exact_data, exact_planes
 from flowsim.certificates.certificate import Certificate, prove
+from flowsim.certificates.enclosed import enclosing
 from flowsim.certificates.planes import Data
 from flowsim.certificates.proposal import NoClaimError, Proposal, View
 from flowsim.certificates.search import proposals
@@ -19,6 +20,13 @@ from flowsim.data import Dataset
 from flowsim.engines.restore import restored
 from flowsim.solution import Solution, States
 from flowsim.state import State
+
+if TYPE_CHECKING:
+    from flowsim.engines.validated.result import EnclosedState
+
+
+#: Predictions suppose that rates stay what they are: not many times as far ahead.
+FORESEEN = 1e3
 
 
 def certify(run: Solution | str | os.PathLike[str]) -> Certificate:
@@ -91,7 +99,13 @@ class Certifier:
         return exact_data(self.data, self.cells)
 
     def certify(
-        self, state: State, r: np.ndarray, t: float, *, saddles: bool = False
+        self,
+        state: State,
+        r: np.ndarray,
+        t: float,
+        *,
+        saddles: bool = False,
+        enclosure: EnclosedState | None = None,
     ) -> Certificate:
         """Return the certificate of a state, proved or with what is missing.
 
@@ -106,6 +120,8 @@ class Certifier:
         saddles : bool
             Whether light neurons may be left out that the heavy ones do not follow: the flow
             leaves the point that is certified then.
+        enclosure : EnclosedState, optional
+            Balls around the state: the certificate is one of every state in them.
         """
         view = View(self.cells, state, r)
         failed: Certificate | None = None
@@ -113,7 +129,7 @@ class Certifier:
             if isinstance(found, NoClaimError):
                 certificate = self._failure(found, t)
             else:
-                certificate = self._proved(view, found, t)
+                certificate = self._proved(view, found, t, enclosure)
                 if certificate.proved:
                     return certificate
             failed = failed or certificate
@@ -122,11 +138,19 @@ class Certifier:
 
     def _failure(self, failure: NoClaimError, t: float) -> Certificate:
         wait = float(np.ldexp(failure.wait, -self.cells.time_exponent))
-        remedy = f"it needs about {wait:.3g} more time" if np.isfinite(wait) else ""
+        soon = np.isfinite(wait) and wait <= FORESEEN * max(t, 1.0)
+        remedy = f"it needs about {wait:.3g} more time" if soon else ""
         return Certificate(False, "unknown", None, str(failure), remedy, t=t, wait=wait)
 
-    def _proved(self, view: View, found: Proposal, t: float) -> Certificate:
+    def _proved(
+        self, view: View, found: Proposal, t: float, enclosure: EnclosedState | None
+    ) -> Certificate:
         claim = claim_of(self.exact, view, found)
+        if enclosure is not None:
+            try:
+                claim = enclosing(claim, enclosure, exact_planes(self.exact, self.cells))
+            except NoClaimError as failure:
+                return self._failure(failure, t)
         certificate = prove(claim, t)
         if certificate.kind != "saddle" or not np.any(found.roles == "removed"):
             return certificate

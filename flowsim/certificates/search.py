@@ -84,10 +84,10 @@ def _propose(view: View, heavy: np.ndarray, *, saddles: bool) -> Proposal:
         roles[outside & _fade(view, r_star, outside)] = "fading"
         if np.any(roles == "removed") and not saddles:
             raise NoClaimError("light neurons can fit what the heavy ones cannot")
+    nothing = np.zeros(view.code.shape, dtype=bool)
     start = Proposal(
-        roles, view.code.copy(), *(np.zeros(view.code.shape, dtype=bool) for _ in range(3)),
-        everything, 0.0, r_star, Q, 0.0,
-    )  # fmt: skip
+        roles, view.code.copy(), nothing, nothing, nothing.copy(), everything, 0.0, r_star, Q, 0.0
+    )
     start.held[view.code == 0] = True
     if everything:
         # Nothing pushes back where every label is fitted: slides are open, too.
@@ -204,7 +204,7 @@ def _loosened(view: View, p: Proposal, near: np.ndarray, angle: np.ndarray) -> P
         if np.any(left := near & ~opened & ~walled):
             j, g = np.argwhere(left)[0]
             reach = abs(float(view.sine[j, g]))
-            wait = np.log(max(angle[j] / max(reach, 1e-12), 2.0)) / p.mu
+            wait = float(np.log(max(angle[j] / max(reach, 1e-12), 2.0))) / p.mu
             sample = int(np.flatnonzero(cells.index == g)[0])
             raise NoClaimError(
                 f"neuron {view.alive[j]} may cross the hyperplane of sample {sample}", wait

@@ -96,7 +96,7 @@ def check_slides(view: View, p: Proposal, size: float) -> None:
             raise NoClaimError(
                 f"the slide of neuron {view.alive[j]} on sample {sample} may end before the "
                 "residual is small",
-                np.log(max(need / value, 1.0) / 0.5) / p.mu,
+                float(np.log(max(need / value, 1.0) / 0.5)) / p.mu,
             )
 
 

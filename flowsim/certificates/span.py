@@ -84,7 +84,8 @@ RANK = 1e-10
 
 
 def _pivots(A: np.ndarray) -> list[int]:
-    R, order = qr(A, mode="r", pivoting=True, check_finite=False)
+    found = qr(A, mode="r", pivoting=True, check_finite=False)
+    R, order = np.asarray(found[0]), np.asarray(found[-1])
     diagonal = np.abs(np.diagonal(R))
     rank = int(np.sum(diagonal > RANK * diagonal[0])) if diagonal.size and diagonal[0] > 0 else 0
     return sorted(int(j) for j in order[:rank])

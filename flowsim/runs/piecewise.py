@@ -67,7 +67,7 @@ def piecewise_run(
     def follow(checkpoint: Checkpoint | None) -> Record:
         if not going.begun:
             record.rows.extend(integrator.start())
-        return integrate(integrator, record, store, *conditions, checkpoint=checkpoint, end=end)
+        return integrate(integrator, record, store, *conditions, checkpoint=checkpoint, proofs=end)
 
     if saving is None:
         return Run(lambda: _at_once(lambda: follow(None)), None, finish)

@@ -18,7 +18,7 @@ from flowsim.engines.record import REPORT_EVERY, Progress, Record, progress_of, 
 from flowsim.engines.state_store import StateStore, policy_for
 from flowsim.engines.validated.config import Validated
 from flowsim.engines.validated.enclose import Limits, check_end, check_sizes, follow
-from flowsim.engines.validated.result import Enclosure
+from flowsim.engines.validated.result import EnclosedState, Enclosure
 from flowsim.engines.validated.state import BallState
 from flowsim.events import ALIVE, Event, EventLog
 from flowsim.network import TwoLayerReLU
@@ -42,6 +42,9 @@ def prepare_validated(
         If they do not fit together.
     """
     (check_sizes if engine.rigorous else check_system)(net, data)
+    proves = engine.rigorous and engine.accept is None and settings["end"] == "certificate"
+    if proves:
+        engine = replace(engine, accept=lambda state: recorder.certifies(data, state))
     check_end(settings["t1"], engine)
     cells = Cells.of(data, net.negative_slope, settings["loss"], net(data.X))
     start = State.of(net, cells)
@@ -149,6 +152,24 @@ class Recorder:
         self.flow.drift = max(self.flow.drift, state.settle())
         return state
 
+    def certifies(self, data: Dataset, state: EnclosedState) -> bool:
+        """Whether it is proved, for every state in the enclosure, where the flow goes."""
+        self._certify(data, state, saddles=False)
+        certificate = self.record.certificate
+        return certificate is not None and certificate.proved
+
+    def _certify(self, data: Dataset, state: EnclosedState, *, saddles: bool) -> None:
+        """Keep the certificate of an enclosure, of which the present state has the midpoints."""
+        from flowsim.certificates.certify import Certifier
+
+        certifier = Certifier(data, self.flow.cells)
+        # Balanced neurons of floats are so up to rounding only, of one sign or the other.
+        balance = np.array([(gap > 0) - (gap < 0) for gap in state.gap], dtype=np.int64)
+        self.record.certificate = certifier.certify(
+            replace(self.flow.state, balance=balance), self.flow.residual(), float(state.t.mid()), saddles=saddles,
+            enclosure=state,
+        )  # fmt: skip
+
     def solution(self, data: Dataset, ahead: Ahead, found: Enclosure) -> Solution:
         """Return the Solution of a run that has ended."""
         record, cells = self.record, self.flow.cells
@@ -156,7 +177,12 @@ class Recorder:
         for e in found.events:
             t = float(np.ldexp(float(e.t.mid()), cells.time_exponent))
             record.rows.append(Event(t, e.kind, e.neuron, e.sample, e.before, e.after))
+        if found.status == "accepted" and record.certificate is not None:
+            record.status = "certified"
+        elif found.rigorous and not self.flow.frozen:
+            self._certify(data, found.state, saddles=True)
         settings = {**self.settings, "precision": found.precision, "order": found.order}
         solution = solution_of_cells(self.net, data, settings, self.flow, record, self.store, ahead)
-        message = solution.message if found.status == "t1" else found.message
+        own = record.status in ("t1", "certified")
+        message = solution.message if own else found.message
         return replace(solution, message=message, enclosure=found)

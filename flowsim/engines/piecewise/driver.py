@@ -48,7 +48,7 @@ def integrate(
     report: Callable[[Progress], None] | None = None,
     user: UserWatch | None = None,
     checkpoint: Checkpoint | None = None,
-    end: EndWatch | None = None,
+    proofs: EndWatch | None = None,
 ) -> Record:
     """Integrate until a stop condition holds; always says which.
 
@@ -74,8 +74,8 @@ def integrate(
             report(progress_of(record, integrator))
             reported = now
         record.status = _stop(integrator, e, limits, step, now - began)
-        if not record.status and end is not None and not watch.waits:
-            record.status = _proof(record, integrator, e, end)
+        if not record.status and proofs is not None and not watch.waits:
+            record.status = _proof(record, integrator, e, proofs)
         if record.status:
             break
         if idle > patience:
@@ -113,9 +113,9 @@ def integrate(
     return record
 
 
-def _proof(record: Record, integrator: Integrator, e: Expansion, end: EndWatch) -> str:
+def _proof(record: Record, integrator: Integrator, e: Expansion, proofs: EndWatch) -> str:
     """Return the status of a run that is proved to have nothing left to do but to converge."""
-    record.certificate = end.proves(integrator, e.r[0], record.step, len(record.rows))
+    record.certificate = proofs.proves(integrator, e.r[0], record.step, len(record.rows))
     return "" if record.certificate is None else "certified"
 
 
