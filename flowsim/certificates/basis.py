@@ -58,6 +58,11 @@ class Basis:
                 )
         return cls(data.n, _orthonormal(span.basis), span)
 
+    @classmethod
+    def empty(cls, n: int) -> Basis:
+        """Return the basis of V = 0."""
+        return cls(n, arb_mat(n, 0), Span.empty(n))
+
     @property
     def size(self) -> int:
         """Dimension of V."""

@@ -134,6 +134,11 @@ def statement(found: Certificate) -> str:
     value = f"{limit_value(limit):.12g}"
     if isinstance(limit, Fraction) and limit.denominator != 1:
         value = f"{limit} = {value}"
+    if found.quantities["core"] == 0.0:
+        return (
+            f"No neuron of this state moves, and none ever will; its loss stays {value}; it is "
+            f"{_article(found.kind)} ({found.reason})."
+        )
     rate = found.quantities["rate"]
     whose = "Without its light neurons, the" if "light" in found.reason else "The"
     return (

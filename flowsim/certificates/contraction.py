@@ -84,6 +84,8 @@ def contraction(claim: Claim) -> Contraction:
     data = claim.data
     _check_roles(claim)
     placed = place(claim)
+    if not claim.having("core"):
+        return _resting(claim, placed)
     basis = Basis.of(claim)
     r = residual(data, placed)
     e, r_star = basis.split(r)[0], basis.split([ball(y) for y in data.y])[1]
@@ -115,6 +117,18 @@ def contraction(claim: Claim) -> Contraction:
         basis, placed, r_star, half * dot(r, r), half * dot(r_star, r_star),
         kernel.mu, tau, E0, q, turning, lower(rate), slack,
     )  # fmt: skip
+
+
+def _resting(claim: Claim, placed: list[Placed]) -> Contraction:
+    """Return what holds where no neuron moves: the outputs are zero, and stay so."""
+    data = claim.data
+    angles: list[arb | None] = [arb(0) if p.neuron.role == "dead" else None for p in placed]
+    slack = check_sides(data, placed, angles)
+    y, none = [ball(v) for v in data.y], arb(0)
+    loss = ball(data.weight) / 2 * dot(y, y)
+    return Contraction(
+        Basis.empty(data.n), placed, y, loss, loss, none, none, none, none, none, none, slack
+    )
 
 
 def _cell(neuron: Neuron) -> Cell:
@@ -156,8 +170,8 @@ def _check_forces(
 def _check_roles(claim: Claim) -> None:
     """Check what the roles allow, before anything is computed."""
     data, everything = claim.data, claim.everything
-    if not claim.having("core"):
-        raise NotProvedError("there is no core")
+    if not claim.having("core") and claim.having("carried", "free", "fading"):
+        raise NotProvedError("there is no core, but neurons move")
     for j, neuron in enumerate(claim.neurons):
         slides, loose = set(neuron.slides), {*neuron.walls, *neuron.open}
         if set(neuron.walls) & set(neuron.open) or slides & loose:

@@ -41,7 +41,7 @@ def limit_loss(claim: Claim, span: Span | None) -> Fraction | None:
     if span.size > LARGEST or not is_short(claim.data):
         return None
     C, y = fmpq_mat(span.basis), rational_column(claim.data.y)
-    r = y - C * _weights(C, y)
+    r = y - C * _weights(C, y) if span.size else y
     square = (r.transpose() * r)[0, 0]
     return claim.data.weight / 2 * Fraction(int(square.p), int(square.q))
 

@@ -10,6 +10,8 @@ from flowsim.certificates.proposal import NoClaimError, Proposal, View
 
 #: |d log K| <= KAPPA |D|.
 KAPPA = 3.0 / np.sqrt(2.0)
+#: Neurons whose |a| is smaller against their norm are not looked at.
+LARGEST_RHO = 1e8
 #: Room that is left above what a bound needs, for rounding.
 ROOM = 1e-6
 
@@ -38,6 +40,8 @@ class Kernel:
         if not np.all(view.dominated[core]):
             z = np.sum(view.w[core] ** 2, axis=1) + view.a[core] ** 2
             rho = float(np.max(np.sqrt(z) / np.maximum(np.abs(view.a[core]), 1e-300)))
+            if rho > LARGEST_RHO:
+                raise NoClaimError("a neuron's a is about zero")
         self.rho = rho
 
     def _features(self, code: np.ndarray, held: np.ndarray) -> np.ndarray:

@@ -48,13 +48,23 @@ def proposals(view: View, *, saddles: bool) -> Iterator[Proposal | NoClaimError]
         Whether light neurons may be left out which the core does not follow.
     """
     if len(view.alive) == 0:
-        yield NoClaimError("no neuron is alive")
+        yield _still(view)
         return
     for heavy in _cores(view):
         try:
             yield _propose(view, heavy, saddles=saddles)
         except NoClaimError as failure:
             yield failure
+
+
+def _still(view: View) -> Proposal:
+    """Return the proposal for a network of which no neuron moves: it stays what it is."""
+    cells = view.cells
+    nothing = np.zeros(view.code.shape, dtype=bool)
+    return Proposal(
+        np.zeros(0, dtype=object), view.code, nothing, nothing, nothing, False, 0.0, cells.y,
+        np.zeros((cells.n, 0)), 0.0,
+    )  # fmt: skip
 
 
 def _cores(view: View) -> Iterator[np.ndarray]:

@@ -41,6 +41,11 @@ class Span:
             raise NotProvedError("the ranges of cells are dependent to rounding, but not exactly")
         return span
 
+    @classmethod
+    def empty(cls, n: int) -> Span:
+        """Return the span of nothing."""
+        return cls(fmpz_mat(n, 0), [])
+
     @property
     def size(self) -> int:
         """Dimension."""
