@@ -129,7 +129,7 @@ def _better(view: View, p: Proposal) -> Network | None:
     if p.everything or limit == 0.0:
         return None
     m = len(view.state.z)
-    size = min(m, 2 * cells.n + cells.d)
+    size = min(m, cells.n + cells.d)
     rng = np.random.default_rng(0)
     for _ in range(TRIALS):
         W = rng.standard_normal((size, cells.d))

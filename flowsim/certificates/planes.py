@@ -99,11 +99,23 @@ class Data:
 
     def coefficients(self, code: Code) -> list[Fraction]:
         """Return sigma' at each sample in a cell; 0 on hyperplanes of code 0."""
-        out = []
-        for g, s in zip(self.plane, self.scale, strict=True):
-            side = code[g] * (1 if s > 0 else -1)
-            out.append(Fraction(1) if side > 0 else self.slope if side < 0 else Fraction(0))
-        return out
+        if code not in self._coefficients:
+            values = {1: Fraction(1), 0: Fraction(0), -1: self.slope}
+            sides = zip(self.plane, self._signs, strict=True)
+            self._coefficients[code] = [values[code[g] * sign] for g, sign in sides]
+        return self._coefficients[code]
+
+    @cached_property
+    def _coefficients(self) -> dict[Code, list[Fraction]]:
+        return {}
+
+    @cached_property
+    def _signs(self) -> list[int]:
+        return [1 if s > 0 else -1 for s in self.scale]
+
+    @cached_property
+    def _columns(self) -> dict[tuple[Code, tuple[int, ...]], fmpz_mat]:
+        return {}
 
     def kink(self, g: int) -> list[tuple[int, Fraction]]:
         """Return ``|s_k|`` on the samples of hyperplane g: how outputs bend there."""
@@ -111,6 +123,12 @@ class Data:
 
     def columns(self, code: Code, held: Sequence[int]) -> fmpz_mat:
         """Return integer columns that span ``diag(c) X v``, v orthogonal to the planes `held`."""
+        key = (code, tuple(held))
+        if key not in self._columns:
+            self._columns[key] = self._made_columns(code, held)
+        return self._columns[key]
+
+    def _made_columns(self, code: Code, held: Sequence[int]) -> fmpz_mat:
         denominator = self.slope.denominator
         c = [int(ck * denominator) for ck in self.coefficients(code)]
         rows = [[ck * x for x in row] for ck, row in zip(c, self._integer_rows, strict=True)]

@@ -165,9 +165,9 @@ class Recorder:
         certifier = Certifier(data, self.flow.cells)
         # Balanced neurons of floats are so up to rounding only, of one sign or the other.
         balance = np.array([(gap > 0) - (gap < 0) for gap in state.gap], dtype=np.int64)
+        middle = replace(self.flow.state, balance=balance)
         self.record.certificate = certifier.certify(
-            replace(self.flow.state, balance=balance), self.flow.residual(), float(state.t.mid()), saddles=saddles,
-            enclosure=state,
+            middle, self.flow.residual(), float(state.t.mid()), saddles=saddles, enclosure=state,
         )  # fmt: skip
 
     def solution(self, data: Dataset, ahead: Ahead, found: Enclosure) -> Solution:
