@@ -105,6 +105,8 @@ def verdict(solution: Solution) -> str:
     if solution.settings["residual"] == "frozen":
         return f"The residual was kept frozen at y, up to t = {solution.t_end:.6g}."
     template = VERDICTS.get(solution.final.kind, VERDICTS["unknown"])
+    if solution.status == "certified":
+        template = template.replace("ended at", "tends to").replace("is at", "tends to")
     return template.format(loss=f"{loss_symbol(solution)} = {final_loss(solution)}") + "."
 
 
@@ -209,11 +211,14 @@ def _outcome(solution: Solution) -> list[str]:
         f"  Reason   {final.reason}",
         f"  Stopped  {stopped}, after {solution.steps} steps",
     ]
-    if solution.status != "stationary":
+    if solution.status not in ("stationary", "certified"):
         lines.append(f"           {solution.message}")
     lines.append(
         f"  Loss     {final.loss:.10g} at the end, gradient norm {final.gradient_norm:.3g}"
     )
+    proof = final.certificate
+    if proof is not None and proof.proved:
+        lines.append(f"  Proof    {_proof_label(proof)}")
     if np.isfinite(final.floor_loss):
         floor = 0.0 if _vanishes(solution, final.floor_loss) else final.floor_loss
         lines.append(f"           {floor:.10g} is the infimum over networks of any width")
@@ -221,6 +226,13 @@ def _outcome(solution: Solution) -> list[str]:
         ends = f"{final.lowest_curvature:.4g} to {final.highest_curvature:.4g}"
         lines.append(f"  Hessian  eigenvalues from {ends}")
     return lines
+
+
+def _proof_label(proof: Any) -> str:
+    rate = proof.quantities["rate"]
+    if rate == 0.0:
+        return "no neuron moves, and none ever will"
+    return f"the loss tends to the limit, its excess at least like exp(-{rate:.4g} t)"
 
 
 def _alignment_label(solution: Solution) -> str:

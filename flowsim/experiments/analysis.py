@@ -40,7 +40,7 @@ def interpolates(runs: xarray.Dataset, rtol: float = INTERPOLATION_RTOL) -> xarr
     """
     fits = (runs.train_loss <= rtol * runs.label_loss) | (runs.kind == "interpolation")
     settled = runs.t_end * runs.gradient_norm**2 <= SETTLED * runs.train_loss
-    ended = (runs.status == "stationary") | (runs.status.isin(_TIMED) & settled)
+    ended = runs.status.isin(("stationary", "certified")) | (runs.status.isin(_TIMED) & settled)
     return fits.astype(float).where(fits | ended)
 
 

@@ -124,7 +124,8 @@ def _loss_axis(ax: Axes, solution: Solution, rug_rows: int) -> float:
 
 def _log_floor(solution: Solution, top: float) -> float:
     t, loss = solution.history.t, solution.history.loss
-    changes = solution.events.t[solution.events.kind_code != EVENT_KINDS.index("stationary")]
+    ends = [EVENT_KINDS.index(kind) for kind in ("stationary", "certified")]
+    changes = solution.events.t[~np.isin(solution.events.kind_code, ends)]
     last = float(np.interp(changes[-1], t, loss)) if len(changes) else top
     return max(
         float(loss.min()), min(_BELOW_LAST_EVENT * last, _LOG_BELOW * top), _LOG_BOTTOM * top
@@ -138,7 +139,7 @@ def _mark_end(ax: Axes, solution: Solution, floor: float, rug: float) -> None:
     if np.isfinite(final.limit_loss) and final.limit_loss > floor:
         ax.axhline(final.limit_loss, color=style.GREEN, linestyle=":", linewidth=1.4, zorder=2)
     loss = max(final.loss, floor)
-    marker = "v" if beyond else "s" if solution.status == "stationary" else ">"
+    marker = "v" if beyond else "s" if solution.status in ("stationary", "certified") else ">"
     ax.plot([end], [loss], marker, color=style.GREEN, markersize=9, clip_on=False, zorder=5)
     kind = "\n".join(textwrap.wrap(final.kind.replace("_", " "), 16))
     text = f"{kind}\n{loss_symbol(solution)} = {final.loss:{'.2g' if beyond else '.7g'}}"
