@@ -24,7 +24,8 @@ GUARD_BITS = 64
 class Validated:
     """Follow the flow in ball arithmetic: everything about it is proved, or to many digits.
 
-    For two-layer (leaky) ReLU networks, up to a finite `t1`; see docs/validated.md.
+    For two-layer (leaky) ReLU networks, up to `t1` or, by default, until a certificate proves for
+    every state in the enclosure where the flow goes; see docs/validated.md.
     `Solution.enclosure` has the enclosures, the rest of the solution is their midpoints.
 
     Parameters
@@ -42,7 +43,8 @@ class Validated:
     digits : int, optional
         Digits of a run that is not rigorous; 50 by default.
     accept : callable, optional
-        Of an `EnclosedState`: whether to end there; asked whenever the time has grown by a tenth.
+        Of an `EnclosedState`: whether to end there, instead of by a certificate; asked whenever
+        the time has grown by a tenth.
     """
 
     precision: int = PRECISION
