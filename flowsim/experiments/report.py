@@ -28,7 +28,7 @@ def table(found: Threshold) -> str:
         lines += [_line(group.sel(n=n), int(n)) for n in group.n.values]
         runs = found.sweep.dataset.sel(where) if where else found.sweep.dataset
         rtol = float(analysis.attrs["interpolation_rtol"])
-        lines += ["", _threshold(group), *_undecided(runs, rtol), *_gain(group), ""]
+        lines += ["", _threshold(group), *_undecided(runs, rtol), *_gain(group), *_proofs(runs), ""]
     return "\n".join([*lines, *_laws(analysis)]).rstrip()
 
 
@@ -70,6 +70,14 @@ def _threshold(group: Any) -> str:
     least = f"below {smallest}" if low == 0.0 else f"{low:.4g}"
     most = f"beyond {largest}" if high == np.inf else f"{high:.4g}"
     return f"Half of the runs interpolate {where} (95 %: {least} to {most})."
+
+
+def _proofs(runs: Any) -> list[str]:
+    """Return how many verdicts are proved, if any can be."""
+    proved = runs.proved.values[runs.proved.values >= 0]
+    if len(proved) == 0:
+        return []
+    return [f"{int(np.sum(proved))} of {len(proved)} verdicts are proved."]
 
 
 def _undecided(runs: Any, rtol: float) -> list[str]:
