@@ -88,7 +88,7 @@ def test_a_plateau_is_a_proved_saddle_and_its_end_is_predicted():
 
 
 def test_a_state_before_alignment_is_not_proved_and_says_so():
-    sol = fs.simulate(fs.init.balanced(10, 2, 1e-3, seed=0), THREE, t1=5.0)
+    sol = fs.simulate(fs.init.balanced(10, 2, 1e-3, seed=0), THREE, t1=10.0)
     proof = sol.final.certificate
     assert not proof.proved
     assert sol.final.kind in ("not_stationary", "saddle", "unknown")

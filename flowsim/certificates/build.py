@@ -10,7 +10,7 @@ from flint import arb
 from flowsim.cells import TOUCH, Cells
 from flowsim.certificates.balls import dyadic
 from flowsim.certificates.claim import Claim, Network, Neuron
-from flowsim.certificates.planes import Data
+from flowsim.certificates.planes import Code, Data
 from flowsim.certificates.proposal import Proposal, View
 from flowsim.data import Dataset
 from flowsim.events import DEAD, ORIGIN, ZERO
@@ -18,6 +18,13 @@ from flowsim.state import State
 
 #: Random networks that are looked at for a better one.
 TRIALS = 100
+#: Mantissas of float64.
+_BITS = 53
+_AT_REST = {DEAD: "dead", ORIGIN: "origin", ZERO: "zero"}
+#: A way down gains at least this part of what the labels could.
+WAY = 1e-9
+#: One proves that there is a way down; some more are kept.
+MOST_WAYS = 8
 #: A better network's loss is below this part of the limit.
 BETTER = 1.0 - 1e-9
 
@@ -32,23 +39,20 @@ def exact_data(data: Dataset, cells: Cells) -> Data:
 
 def claim_of(data: Data, view: View, p: Proposal) -> Claim:
     """Return the claim of a proposal."""
-    cells, state = view.cells, view.state
-    names: dict[int, tuple] = {}
-    for i, j in enumerate(view.alive.tolist()):
-        loose = (np.flatnonzero(x[i]) for x in (p.walls, p.open, p.held))
-        names[j] = (p.roles[i], p.code[i], *loose)
-    planes = exact_planes(data, cells)
-    neurons = []
-    for j in range(len(state.z)):
-        if j in names:
-            role, code, walls, loose, held = names[j]
-        else:
-            role, code, walls, loose, held = _still(cells, state, j)
-        exact = (_among(planes, x) for x in (walls, loose, held))
-        neurons.append(_neuron(cells, state, j, role, code[planes], *exact))
-    ways = _ways(view, p)
+    planes = exact_planes(data, view.cells)
+    roles, code, *sets = _of_all(view, p)
+    code = np.ascontiguousarray(code[:, planes])
+    loose = [_tuples(x[:, planes]) for x in sets]
+    known: dict[bytes, Code] = {}
+    codes = [known.setdefault(row.tobytes(), tuple(row.tolist())) for row in code.astype(np.int8)]
+    weights, gaps = _exact_weights(view.cells, view.state, roles)
+    signs = view.state.sign.tolist()
+    neurons = tuple(
+        Neuron(*row) for row in zip(roles, signs, weights, gaps, codes, *loose, strict=True)
+    )
+    ways = _ways(view, p, roles, sets[2])
     better = None if ways or np.any(p.roles == "removed") else _better(view, p)
-    return Claim(data, tuple(neurons), p.everything, float(p.turning), better, ways)
+    return Claim(data, neurons, p.everything, float(p.turning), better, ways)
 
 
 def exact_planes(data: Data, cells: Cells) -> np.ndarray:
@@ -56,66 +60,88 @@ def exact_planes(data: Data, cells: Cells) -> np.ndarray:
     return cells.index[np.array(data.leader)]
 
 
-_ZERO_IN_THE_LIMIT: tuple = ("fading", None, None, None, np.zeros(0, dtype=np.int64))
+def _of_all(
+    view: View, p: Proposal
+) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return role, code, walls, open and held hyperplanes of every neuron."""
+    state, cells = view.state, view.cells
+    roles = [_AT_REST.get(fate, "") for fate in state.fate.tolist()]
+    for j, role in zip(view.alive.tolist(), p.roles.tolist(), strict=True):
+        roles[j] = role
+    shape = state.code.shape
+    walls, loose, held = (np.zeros(shape, dtype=bool) for _ in range(3))
+    code = state.code.copy()
+    code[view.alive], walls[view.alive] = p.code, p.walls
+    loose[view.alive], held[view.alive] = p.open, p.held
+    dead = np.flatnonzero(state.fate == DEAD)
+    z = state.z[dead]
+    large = np.maximum(np.abs(z[:, 0]), np.linalg.norm(z[:, 1:], axis=1))
+    held[dead] = np.abs(z[:, 1:] @ cells.normals.T) <= TOUCH * large[:, None]
+    return roles, code, walls, loose, held
 
 
-def _among(planes: np.ndarray, rounded: np.ndarray) -> tuple[int, ...]:
-    """Return the exact hyperplanes of some rounded ones."""
-    return tuple(np.flatnonzero(np.isin(planes, rounded)).tolist()) if len(rounded) else ()
+def _tuples(rows: np.ndarray) -> list[tuple[int, ...]]:
+    """Return where each row is true."""
+    out: list[tuple[int, ...]] = [()] * len(rows)
+    for j in np.flatnonzero(np.any(rows, axis=1)).tolist():
+        out[j] = tuple(np.flatnonzero(rows[j]).tolist())
+    return out
 
 
-def _still(cells: Cells, state: State, j: int) -> tuple:
-    """Return role, code, walls, open and held hyperplanes of a neuron that does not move."""
-    none = np.zeros(0, dtype=np.int64)
-    fate, code = state.fate[j], state.code[j]
-    if fate in (ORIGIN, ZERO):
-        return ("zero" if fate == ZERO else "origin"), code, none, none, none
-    assert fate == DEAD
-    w = state.z[j, 1:]
-    on = np.abs(cells.normals @ w) <= TOUCH * max(abs(state.z[j, 0]), np.linalg.norm(w))
-    return "dead", code, none, none, np.flatnonzero(on)
+def _exact_weights(
+    cells: Cells, state: State, roles: list[str]
+) -> tuple[list[tuple[arb, ...]], list[arb]]:
+    """Return w and ``a^2 - |w|^2`` of every neuron, exactly, in the user's units."""
+    mantissa, exponent = np.frexp(state.z)
+    whole = np.ldexp(mantissa, _BITS).astype(np.int64).tolist()
+    shift = state.exponent - cells.size_exponent
+    powers = (exponent + shift[:, None] - _BITS).tolist()
+    nothing = arb(0)
+    weights, gaps = [], []
+    for j, role in enumerate(roles):
+        if role in ("origin", "zero"):
+            a = dyadic(whole[j][0], powers[j][0])
+            weights.append((nothing,) * cells.d)
+            gaps.append(a * a if role == "origin" else nothing)
+            continue
+        weights.append(tuple(map(dyadic, whole[j][1:], powers[j][1:])))
+        gaps.append(nothing if state.balance[j] == 0 else _gap(cells, state, j))
+    return weights, gaps
 
 
-def _neuron(
-    cells: Cells, state: State, j: int, role: str, code: np.ndarray, walls: tuple[int, ...],
-    loose: tuple[int, ...], held: tuple[int, ...],
-) -> Neuron:  # fmt: skip
-    shift = int(state.exponent[j]) - cells.size_exponent
-    at_rest = role in ("origin", "zero")
-    w = tuple(_scaled(0.0 if at_rest else x, shift) for x in state.z[j, 1:])
-    if role == "origin":
-        gap = _scaled(state.z[j, 0], shift) * _scaled(state.z[j, 0], shift)
-    elif role == "zero" or state.balance[j] == 0:
-        gap = arb(0)
-    else:
-        gap = _scaled(state.gap[j], 2 * (int(state.gap_exponent[j]) - cells.size_exponent))
-    return Neuron(role, int(state.sign[j]), w, gap, tuple(int(s) for s in code), walls, loose, held)
-
-
-def _scaled(x: float, shift: int) -> arb:
-    """Return ``x * 2**shift`` exactly, of whatever size it is."""
-    mantissa, denominator = float(x).as_integer_ratio()
+def _gap(cells: Cells, state: State, j: int) -> arb:
+    mantissa, denominator = float(state.gap[j]).as_integer_ratio()
+    shift = 2 * (int(state.gap_exponent[j]) - cells.size_exponent)
     return dyadic(mantissa, shift - (denominator.bit_length() - 1))
 
 
-def _ways(view: View, p: Proposal) -> tuple[tuple[int, tuple[float, ...]], ...]:
+def _ways(
+    view: View, p: Proposal, roles: list[str], held: np.ndarray
+) -> tuple[tuple[int, tuple[float, ...]], ...]:
     """Return in which direction each neuron that does not move lowers the limit's loss most."""
     cells, state = view.cells, view.state
     if p.everything:
         return ()
     directions = np.concatenate([cells.normals, -cells.normals])
-    outputs = np.maximum(directions @ cells.X.T, 0.0) + cells.slope * np.minimum(
-        directions @ cells.X.T, 0.0
-    )
+    s = directions @ cells.X.T
+    outputs = np.maximum(s, 0.0) + cells.slope * np.minimum(s, 0.0)
+    least = WAY * float(np.sum(np.abs(cells.y) * cells.norms))
+    anywhere = outputs @ p.r_star
     out = []
-    fading = view.alive[p.roles == "fading"].tolist()
-    for j in [*np.flatnonzero(np.isin(state.fate, (DEAD, ORIGIN, ZERO))).tolist(), *fading]:
-        role, _, _, _, held = _still(cells, state, j) if j not in fading else _ZERO_IN_THE_LIMIT
-        counted = np.isin(cells.index, held) if role == "dead" else np.ones(cells.n, dtype=bool)
-        gain = outputs[:, counted] @ p.r_star[counted]
-        gain = np.abs(gain) if role in ("zero", "fading") else state.sign[j] * gain
-        if len(gain) and np.max(gain) > 1e-9 * float(np.sum(np.abs(cells.y) * cells.norms)):
+    for j, role in enumerate(roles):
+        if role == "dead" and np.any(held[j]):
+            counted = held[j][cells.index]
+            gain = state.sign[j] * (outputs[:, counted] @ p.r_star[counted])
+        elif role == "origin":
+            gain = state.sign[j] * anywhere
+        elif role in ("zero", "fading"):
+            gain = np.abs(anywhere)
+        else:
+            continue
+        if np.max(gain) > least:
             out.append((j, tuple(directions[int(np.argmax(gain))].tolist())))
+            if len(out) == MOST_WAYS:
+                break
     return tuple(out)
 
 

@@ -172,6 +172,7 @@ def _check_roles(claim: Claim) -> None:
     data, everything = claim.data, claim.everything
     if not claim.having("core") and claim.having("carried", "free", "fading"):
         raise NotProvedError("there is no core, but neurons move")
+    off: set[Code] = set()
     for j, neuron in enumerate(claim.neurons):
         slides, loose = set(neuron.slides), {*neuron.walls, *neuron.open}
         if set(neuron.walls) & set(neuron.open) or slides & loose:
@@ -188,8 +189,9 @@ def _check_roles(claim: Claim) -> None:
             raise NotProvedError(
                 f"neuron {j} may go anywhere, but the core does not fit every label"
             )
-        if neuron.role == "dead":
+        if neuron.role == "dead" and neuron.code not in off:
             _check_off(data, j, neuron)
+            off.add(neuron.code)
         if neuron.role == "origin":
             _check_origin(data, j)
 
