@@ -318,3 +318,16 @@ def test_a_studys_folder_is_named_after_what_it_is(tmp_path: Path) -> None:
 def test_public_names_are_there() -> None:
     assert fs.threshold is threshold
     assert fs.Threshold is Threshold
+
+
+def test_files_without_proofs_are_read(tmp_path: Path) -> None:
+    """Studies of before there were certificates."""
+    from flowsim.files import read_xarray, write_xarray
+
+    fs.sweep(n=3, d=2, m=3, seed=range(2), path=tmp_path / "new.nc", workers=0)
+    tree = read_xarray(tmp_path / "new.nc")
+    assert np.all(tree.dataset.proved.values >= 0)
+    tree.dataset = tree.to_dataset().drop_vars("proved")
+    write_xarray(tree, tmp_path / "old.nc")
+    old = Sweep.load(tmp_path / "old.nc")
+    assert np.all(old.dataset.proved.values == -1)

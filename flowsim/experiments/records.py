@@ -75,6 +75,8 @@ FIELDS = {
     "gradient_norm": Field("norm of the gradient at the end"),
     "seconds": Field("computing time, compilation included"),
 }
+#: Fields that files of older studies lack.
+ADDED = frozenset({"proved"})
 #: Fields that differ from one computation to the next.
 COST = ("seconds",)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flowsim.experiments.points import Point, Recipe
-from flowsim.experiments.records import COST, FIELDS
+from flowsim.experiments.records import ADDED, COST, FIELDS
 
 if TYPE_CHECKING:
     import xarray
@@ -188,6 +188,9 @@ class Sweep:
 
         loaded = read_xarray(path)
         dataset = loaded.to_dataset()
+        for name in ADDED - set(dataset.data_vars):
+            values = np.full(dataset.status.shape, FIELDS[name].missing)
+            dataset[name] = dataset.status.dims, values
         if not set(FIELDS) - set(COST) <= set(dataset.data_vars):
             raise ValueError(f"Argument `path` must name the file of a sweep, but {path} is none.")
         rows = None
