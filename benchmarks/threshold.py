@@ -195,6 +195,7 @@ def _swept(script: Path, path: Path, until: int | None, *, worker: bool = False)
 def page(result: dict[str, Any]) -> str:
     """Return the page of a result."""
     a = result["study"]
+    proved = f"; {a['proved']} of {a['can_be_proved']} proved." if a.get("can_be_proved") else "."
     lines = [
         "# The optimization threshold", "",
         "`python benchmarks/threshold.py` writes this page.", "",
@@ -204,7 +205,7 @@ def page(result: dict[str, Any]) -> str:
         "```text", a["table"], "```", "",
         "![The threshold](threshold.png)", "",
         "Verdicts: " + ", ".join(f"{name} {count}" for name, count in a["kinds"].items())
-        + (f"; {a['proved']} of {a['can_be_proved']} proved." if a.get("can_be_proved") else "."), "",
+        + proved, "",
         "From a large scale (mirrored networks, λ = 10), excess test losses:", "",
         "| n | noise | part that interpolates | λ = 10 | λ = 1e-6 | NTK |",
         "|---:|---:|---:|---:|---:|---:|",

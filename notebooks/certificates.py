@@ -34,8 +34,8 @@ import flowsim as fs
 # %% [markdown]
 # ## A certificate
 #
-# Three points in the line, ten balanced neurons of scale 10⁻³. A run without `t1` ends as soon as it
-# is proved where it goes.
+# Three points in the line, ten balanced neurons of scale 10⁻³. A run without `t1` ends as soon as
+# it is proved where it goes.
 
 # %%
 data = fs.datasets.three_points()
@@ -145,5 +145,6 @@ assert final.kind == "spurious_local_minimum"
 assert fs.verify(path)
 
 # %% [markdown]
-# Together: the gradient flow of these ten neurons from this initialisation converges, its loss tends
-# to 256/2925, and that is a spurious local minimum: a better network of ten neurons is in the file.
+# Together: the gradient flow of these ten neurons from this initialisation converges, its loss
+# tends to 256/2925, and that is a spurious local minimum: a better network of ten neurons is in
+# the file.
