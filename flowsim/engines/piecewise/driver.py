@@ -115,7 +115,8 @@ def integrate(
 
 def _proof(record: Record, integrator: Integrator, e: Expansion, proofs: EndWatch) -> str:
     """Return the status of a run that is proved to have nothing left to do but to converge."""
-    record.certificate = proofs.proves(integrator, e.r[0], record.step, len(record.rows))
+    before = record.time[-2] if record.step > 0 else 0.0
+    record.certificate = proofs.proves(integrator, e.r[0], before)
     return "" if record.certificate is None else "certified"
 
 
