@@ -201,6 +201,8 @@ def _written(solution: Solution, path: Path) -> int:
         solution.save(path)
         written.append(str(path))
         written += _draw(solution, path.parent)
+        if (proof := path.with_name("certificate.json")).exists():
+            written.append(f"{proof} (of an earlier run: flowsim certify {path} replaces it)")
     finally:
         print(solution.summary())
         _conclude(solution, written)

@@ -20,7 +20,7 @@ VERDICTS = {
     "global_minimum": "The flow ended at a global minimum of positive loss with {loss}",
     "local_minimum": "The flow ended at a local minimum with {loss}",
     "spurious_local_minimum": "The flow ended at a spurious local minimum with {loss}",
-    "saddle": "The flow is at a saddle with {loss}",
+    "saddle": "The flow is near a saddle with {loss}",
     "not_stationary": "The flow has not come to rest; it has reached {loss}",
     "unknown": "The flow has reached a state of undecided kind with {loss}",
 }
@@ -106,7 +106,7 @@ def verdict(solution: Solution) -> str:
         return f"The residual was kept frozen at y, up to t = {solution.t_end:.6g}."
     template = VERDICTS.get(solution.final.kind, VERDICTS["unknown"])
     if solution.status == "certified":
-        template = template.replace("ended at", "tends to").replace("is at", "tends to")
+        template = template.replace("ended at", "tends to").replace("is near", "tends to")
     return template.format(loss=f"{loss_symbol(solution)} = {final_loss(solution)}") + "."
 
 
@@ -229,10 +229,18 @@ def _outcome(solution: Solution) -> list[str]:
 
 
 def _proof_label(proof: Any) -> str:
-    rate = proof.quantities["rate"]
-    if rate == 0.0:
+    from flowsim.certificates.certificate import rounded_down
+
+    light = int(proof.quantities["removed"])
+    if light:
+        return (
+            f"without its {light} light neurons the loss tends to the limit; they leave near "
+            f"t = {proof.escape_time:.4g} (predicted)"
+        )
+    if proof.quantities["core"] == 0.0:
         return "no neuron moves, and none ever will"
-    return f"the loss tends to the limit, its excess at least like exp(-{rate:.4g} t)"
+    rate = rounded_down(proof.quantities["rate"])
+    return f"the loss tends to the limit, its excess at least like exp(-{rate} t)"
 
 
 def _alignment_label(solution: Solution) -> str:

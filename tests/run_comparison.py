@@ -141,14 +141,14 @@ class System:
 
     def run(self, **options) -> fs.Solution:
         """Simulate it to `t1`, or to rest."""
-        return fs.simulate(self.net, self.data, t1=self.t1, **options)
+        return fs.simulate(self.net, self.data, t1=self.t1, end="rest", **options)
 
     def sensitivity(self, run: fs.Solution) -> float:
         """Return how much event times move, relative, if the start moves by 1e-9; inf if others.
 
         `run` is the piecewise run. A system near a separatrix has other events then.
         """
-        moved = fs.simulate(nudged(self.net), self.data, t1=self.t1)
+        moved = fs.simulate(nudged(self.net), self.data, t1=self.t1, end="rest")
         found = compare_runs(run, moved)
         return found.time if found.same_events and found.same_kind else float("inf")
 

@@ -50,7 +50,7 @@ def test_the_five_points_plateau_has_the_value_of_its_saddle_as_the_scale_vanish
 @pytest.mark.parametrize("seed", range(3))
 def test_a_run_stopped_on_the_five_points_plateau_is_told_to_be_at_a_saddle(seed):
     start = fs.init.balanced(60, 2, 1e-6, seed=seed)
-    sol = simulate(start, fs.datasets.five_points(), t1=330.0)
+    sol = simulate(start, fs.datasets.five_points(), t1=250.0)
     assert (sol.status, sol.final.kind) == ("t1", "saddle")
     assert sol.final.limit_loss == pytest.approx(1209 / 38000, rel=1e-13)
 

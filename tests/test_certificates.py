@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import subprocess
 import sys
 from fractions import Fraction
@@ -11,6 +13,7 @@ import pytest
 from certificate_support import angles, bounds, later, random_system
 
 import flowsim as fs
+from flowsim.certificates.certificate import rounded_down
 
 THREE = fs.datasets.three_points()
 
@@ -234,3 +237,34 @@ def test_verifying_needs_nothing_of_the_engine():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_certified_runs_can_be_pickled_and_copied(three):
+    """Runs come back from the workers of a pool."""
+    for again in (pickle.loads(pickle.dumps(three)), copy.deepcopy(three)):
+        proof = again.final.certificate
+        assert proof.limit_loss == Fraction(256, 2925)
+        assert proof.to_json() == three.final.certificate.to_json()
+
+
+def test_a_way_down_is_found_between_the_samples_directions():
+    """A zero neuron could lower the loss, but in no direction of a sample."""
+    net = fs.TwoLayerReLU([0.0, 1e-3], [[0.0, 0.0], [1e-4, 2e-4]])
+    sol = fs.simulate(net, THREE)
+    assert sol.final.certificate.proved
+    assert sol.final.kind == "saddle"
+
+
+def test_printed_rates_are_not_more_than_proved(three):
+    rate = three.final.certificate.quantities["rate"]
+    assert float(rounded_down(rate)) <= rate <= float(rounded_down(rate)) * 1.001
+    assert rounded_down(0.07005999) == "0.07005"
+    assert f"exp(-{rounded_down(rate)} t)" in three.summary()
+
+
+def test_the_summary_of_a_plateau_says_that_light_neurons_will_leave():
+    net = fs.init.balanced(60, 2, 1e-6, seed=0)
+    text = fs.simulate(net, fs.datasets.five_points(), t1=230.0).summary()
+    assert "The flow is near a saddle" in text
+    assert "without its 14 light neurons the loss tends to the limit" in text
+    assert "they leave near t = 393.8 (predicted)" in text

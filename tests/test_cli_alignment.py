@@ -244,7 +244,8 @@ def test_ctrl_c_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
         (["align", "xor", "--output", "/proc/none"], "output folder /proc/none cannot be written"),
         (
             ["alin", "xor"],
-            "must be one of run, resume, plot, extremal, align, compare, threshold, but is 'alin'",
+            "must be one of run, resume, plot, extremal, align, compare, threshold, certify, "
+            "verify, but is 'alin'",
         ),
     ],
 )

@@ -80,9 +80,9 @@ def pair(request) -> tuple[fs.Solution, fs.Solution, fs.Solution]:
     net, data, options = SYSTEMS[request.param]
     split = multiples(net, 3)
     return (
-        fs.simulate(net, data, **options),
-        fs.simulate(split, data, **options),
-        fs.simulate(split, data, engine=APART, **options),
+        fs.simulate(net, data, end="rest", **options),
+        fs.simulate(split, data, end="rest", **options),
+        fs.simulate(split, data, engine=APART, end="rest", **options),
     )
 
 
@@ -123,7 +123,10 @@ def test_histories_and_ends_are_those_of_all_neurons(pair):
 def test_one_input_dimension_leaves_a_neuron_for_each_sign_and_side():
     data = fs.Dataset(np.array([[1.0], [2.0], [-1.0], [-0.5]]), np.array([1.0, 1.5, 0.3, -0.2]))
     net = fs.init.balanced(300, 1, 1e-3, seed=0)
-    run, apart = fs.simulate(net, data), fs.simulate(net, data, engine=APART)
+    run, apart = (
+        fs.simulate(net, data, end="rest"),
+        fs.simulate(net, data, engine=APART, end="rest"),
+    )
     assert rows_at_end(run) == 4
     assert_same_events(run, apart, 1e-12)
     assert run.final.loss == pytest.approx(apart.final.loss, rel=1e-12)
@@ -131,7 +134,10 @@ def test_one_input_dimension_leaves_a_neuron_for_each_sign_and_side():
 
 def test_what_alignment_has_made_parallel_to_rounding_goes_on_as_one():
     net = fs.init.balanced(60, 3, log10_scale=-300, seed=0)
-    run, apart = fs.simulate(net, TEACHER), fs.simulate(net, TEACHER, engine=APART)
+    run, apart = (
+        fs.simulate(net, TEACHER, end="rest"),
+        fs.simulate(net, TEACHER, engine=APART, end="rest"),
+    )
     assert rows_at_end(run) < 20
     assert_same_events(run, apart, 1e-10)
     assert run.final.loss == pytest.approx(apart.final.loss, rel=1e-10)

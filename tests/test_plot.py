@@ -24,7 +24,7 @@ TIMES = "time t of the gradient flow (logarithmic)"
 
 
 def run(net: fs.TwoLayerReLU, data: fs.Dataset, **settings: Any) -> fs.Solution:
-    return fs.simulate(net, data, **settings)
+    return fs.simulate(net, data, end="rest", **settings)
 
 
 @pytest.fixture(scope="module")

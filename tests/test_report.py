@@ -16,12 +16,14 @@ from flowsim.solution import STATUSES, Final
 
 @pytest.fixture(scope="module")
 def three_points() -> fs.Solution:
-    return fs.simulate(fs.init.balanced(20, 2, 1e-3, seed=0), fs.datasets.three_points())
+    return fs.simulate(
+        fs.init.balanced(20, 2, 1e-3, seed=0), fs.datasets.three_points(), end="rest"
+    )
 
 
 @pytest.fixture(scope="module")
 def five_points() -> fs.Solution:
-    return fs.simulate(fs.init.balanced(60, 2, 1e-6, seed=0), fs.datasets.five_points())
+    return fs.simulate(fs.init.balanced(60, 2, 1e-6, seed=0), fs.datasets.five_points(), end="rest")
 
 
 def with_final(solution: fs.Solution, **changes: Any) -> fs.Solution:

@@ -23,6 +23,8 @@ _BITS = 53
 _AT_REST = {DEAD: "dead", ORIGIN: "origin", ZERO: "zero"}
 #: A way down gains at least this part of what the labels could.
 WAY = 1e-9
+#: Random directions that are looked at for a way down.
+RANDOM = 64
 #: One proves that there is a way down; some more are kept.
 MOST_WAYS = 8
 #: A better network's loss is below this part of the limit.
@@ -122,9 +124,8 @@ def _ways(
     cells, state = view.cells, view.state
     if p.everything:
         return ()
-    directions = np.concatenate([cells.normals, -cells.normals])
-    s = directions @ cells.X.T
-    outputs = np.maximum(s, 0.0) + cells.slope * np.minimum(s, 0.0)
+    directions = _directions(cells, p.r_star)
+    outputs = _activated(cells, directions @ cells.X.T)
     least = WAY * float(np.sum(np.abs(cells.y) * cells.norms))
     anywhere = outputs @ p.r_star
     out = []
@@ -143,6 +144,22 @@ def _ways(
             if len(out) == MOST_WAYS:
                 break
     return tuple(out)
+
+
+def _activated(cells: Cells, s: np.ndarray) -> np.ndarray:
+    return np.maximum(s, 0.0) + cells.slope * np.minimum(s, 0.0)
+
+
+def _directions(cells: Cells, r: np.ndarray) -> np.ndarray:
+    """Return directions in which neurons may gain: normals, random ones, and their fields."""
+    some = np.random.default_rng(0).standard_normal((RANDOM, cells.d))
+    tried = np.concatenate([cells.normals, -cells.normals, some])
+    side = np.where(tried @ cells.X.T > 0.0, 1.0, cells.slope)
+    fields = (side * r) @ cells.X
+    every = np.concatenate([tried, fields, -fields])
+    size = np.linalg.norm(every, axis=1)
+    kept = size > 1e-12 * np.max(size)
+    return every[kept] / size[kept, None]
 
 
 def _better(view: View, p: Proposal) -> Network | None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from decimal import ROUND_FLOOR, Decimal, localcontext
 from fractions import Fraction
+from math import inf, nextafter
 from pathlib import Path
+from typing import Any
 
 from flint import arb, ctx
 
 from flowsim.certificates import exact
 from flowsim.certificates.balls import PRECISION, NotProvedError
 from flowsim.certificates.claim import Claim
+from flowsim.certificates.claim_json import encode
 from flowsim.certificates.contraction import Contraction, contraction
 from flowsim.certificates.exact import Piece
 from flowsim.certificates.minimum import kind_of
@@ -83,11 +87,24 @@ class Certificate:
         with replacing(Path(path)) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
 
+    @property
+    def enclosed(self) -> bool:
+        """Whether the claim is of every state in an enclosure, not of one state."""
+        neurons = () if self.claim is None else self.claim.neurons
+        return any(not x.is_exact() for neuron in neurons for x in neuron.w)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from flowsim.certificates.says import restored, to_text
+
+        claim = None if self.claim is None else encode(self.claim)
+        return restored, (to_text(self), claim)
+
     def __repr__(self) -> str:
         state = "proved" if self.proved else "not proved"
         value = limit_value(self.limit_loss)
         limit = "" if self.limit_loss is None else f", limit_loss={value:.10g}"
-        return f"Certificate({state}: {self.kind}{limit}, {self.reason})"
+        remedy = f"; {self.remedy}" if self.remedy else ""
+        return f"Certificate({state}: {self.kind}{limit}, {self.reason}{remedy})"
 
 
 def limit_value(limit: Fraction | arb | None) -> float:
@@ -123,9 +140,24 @@ def prove(claim: Claim, t: float = float("nan")) -> Certificate:
 
 
 def _quantities(claim: Claim, found: Contraction) -> dict[str, float]:
-    names = ("mu", "tau", "E0", "q", "turning", "rate", "slack", "loss")
-    out = {name: float(getattr(found, name).mid()) for name in names}
-    return {**out, "core": float(len(claim.having("core")))}
+    """Return bounds as floats that are bounds, too: rounded down, or up."""
+    least = {name: _below(getattr(found, name)) for name in ("mu", "rate", "slack")}
+    most = {name: -_below(-getattr(found, name)) for name in ("tau", "E0", "q", "turning")}
+    counts = {role: float(len(claim.having(role))) for role in ("core", "removed")}
+    return {**least, **most, "loss": float(found.loss.mid()), **counts}
+
+
+def _below(x: arb) -> float:
+    """Return the next float below the lower end of a ball; 0 for 0."""
+    low = float(x.lower())
+    return nextafter(low, -inf) if low or x != 0 else 0.0
+
+
+def rounded_down(x: float) -> str:
+    """Return four digits of a positive number, not more than it is."""
+    with localcontext() as context:
+        context.prec, context.rounding = 4, ROUND_FLOOR
+        return f"{float(+Decimal(x)):.4g}"
 
 
 def statement(found: Certificate) -> str:
@@ -139,13 +171,23 @@ def statement(found: Certificate) -> str:
             f"No neuron of this state moves, and none ever will; its loss stays {value}; it is "
             f"{_article(found.kind)} ({found.reason})."
         )
-    rate = found.quantities["rate"]
-    whose = "Without its light neurons, the" if "light" in found.reason else "The"
+    light = int(found.quantities["removed"])
+    whose = f"Without its {light} light neurons, the" if light else "The"
+    state = "every state in the enclosure" if found.enclosed else "this state"
     return (
-        f"{whose} gradient flow from this state keeps its cells for ever and its loss tends to "
-        f"{value}, the excess at least like exp(-{rate:.4g} t); the limit is "
-        f"{_article(found.kind)} ({found.reason})."
+        f"{whose} gradient flow from {state} keeps its cells for ever and its loss tends to "
+        f"{value}, the excess at least like exp(-{rounded_down(found.quantities['rate'])} t); the "
+        f"limit is {_article(found.kind)} ({found.reason}).{_policy(found)}"
     )
+
+
+def _policy(found: Certificate) -> str:
+    """Return what the statement takes for granted of neurons that do not move, if it does."""
+    still = ("dead", "origin")
+    neurons = () if found.claim is None else found.claim.neurons
+    if any(x.role == "origin" or (x.role == "dead" and x.held) for x in neurons if x.role in still):
+        return " Neurons on their last hyperplane, or at w = 0, stay there (a policy)."
+    return ""
 
 
 def _article(kind: str) -> str:

@@ -26,14 +26,20 @@ if TYPE_CHECKING:
 
 
 #: Predictions suppose that rates stay what they are: not many times as far ahead.
-FORESEEN = 1e3
+FORESEEN = 10.0
+
+
+#: The remedy where none can be foreseen.
+GO_ON = "it is too early: let the run go on, without t1 or by flowsim.resume"
 
 
 def certify(run: Solution | str | os.PathLike[str]) -> Certificate:
     """Prove where the gradient flow goes from the final state of a run.
 
     The theorem and its proof are in docs/certificates.md: from that state on no neuron leaves
-    its cell, and the loss tends to a least-squares value.
+    its cell, and the loss tends to a least-squares value. Of a run of the engine Validated all
+    states in its enclosure are looked at, else the final state in float64, and neurons that are
+    balanced up to rounding count as balanced.
 
     Parameters
     ----------
@@ -67,7 +73,10 @@ def certify(run: Solution | str | os.PathLike[str]) -> Certificate:
     cells = Cells.of(solution.data, slope, loss, solution.initial(solution.data.X))
     state = restored(solution.states, -1, cells)
     r = np.ldexp(solution.final.network.residual(solution.data), -cells.y_exponent)
-    return Certifier(solution.data, cells).certify(state, r, solution.t_end, saddles=True)
+    enclosure = None if solution.enclosure is None else solution.enclosure.state
+    return Certifier(solution.data, cells).certify(
+        state, r, solution.t_end, saddles=True, enclosure=enclosure
+    )
 
 
 def _loaded(path: Any) -> Solution:
@@ -138,8 +147,8 @@ class Certifier:
 
     def _failure(self, failure: NoClaimError, t: float) -> Certificate:
         wait = float(np.ldexp(failure.wait, -self.cells.time_exponent))
-        soon = np.isfinite(wait) and wait <= FORESEEN * max(t, 1.0)
-        remedy = f"it needs about {wait:.3g} more time" if soon else ""
+        soon = np.isfinite(wait) and wait <= FORESEEN * t
+        remedy = f"it needs at most about {wait:.3g} more time" if soon else GO_ON
         return Certificate(False, "unknown", None, str(failure), remedy, t=t, wait=wait)
 
     def _proved(

@@ -101,7 +101,8 @@ def decode(raw: Any) -> Claim:
                    tuple(float.fromhex(u) for u in x["direction"])) for x in raw["ways"]),
         )  # fmt: skip
     except (KeyError, TypeError, ZeroDivisionError, AttributeError, OverflowError) as error:
-        raise ValueError(f"it is not a claim ({type(error).__name__}: {error})") from None
+        said = f"it has no {error}" if isinstance(error, KeyError) else f"it is no claim ({error})"
+        raise ValueError(said) from None
     if any(len(u) != data.d for _, u in claim.ways):
         raise ValueError("a direction has another dimension than the data")
     return claim

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 from flint import arb
 
 from flowsim.certificates.certificate import Certificate, limit_value
-from flowsim.certificates.claim_json import decode_ball, encode_ball
+from flowsim.certificates.claim_json import decode, decode_ball, encode_ball
 from flowsim.certificates.exact import Piece
 
 
@@ -78,6 +79,12 @@ def _vector(texts: list[str]) -> tuple[Fraction, ...] | tuple[float, ...]:
 
 def _number(x: Any) -> float:
     return float("nan") if x is None else float(x)
+
+
+def restored(text: str, claim: dict[str, Any] | None) -> Certificate:
+    """Return the certificate of `to_text` and of an encoded claim: unpickled, or copied."""
+    found = read_says(json.loads(text))
+    return found if claim is None else replace(found, claim=decode(claim))
 
 
 def to_text(certificate: Certificate | None) -> str:

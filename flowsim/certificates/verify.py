@@ -74,6 +74,10 @@ def verify(path: str | os.PathLike[str]) -> Verification:
     OSError
         If the file cannot be read.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(
+            f"Argument `path` must be the name of a file, but is of type {type(path).__name__}."
+        )
     try:
         text = Path(path).read_text(encoding="utf-8")
         raw = json.loads(text)
@@ -103,7 +107,7 @@ def _difference(stated: Certificate, found: Certificate, decimal: float) -> str:
         return f"the kind is {found.kind}, not {stated.kind}"
     value = limit_value(found.limit_loss)
     if not _same_limit(stated.limit_loss, found.limit_loss):
-        return f"the limit of the loss is {value:.12g}, not {limit_value(stated.limit_loss):.12g}"
+        return f"the limit of the loss is {value:.17g}, not {limit_value(stated.limit_loss):.17g}"
     if not abs(decimal - value) <= AGREE * abs(value):
         return f"the limit of the loss is {value:.12g}, not {decimal:.12g}"
     if stated.reason != found.reason:

@@ -1,8 +1,8 @@
 """When a run is looked at for a proof of where it goes.
 
-A try costs about as much as a few steps, so tries are spaced geometrically in time. Times of steps
-decide, never a clock or earlier tries, so that a run that is gone on with ends where the whole
-run does.
+A try costs about as much as a few steps, so tries are spaced geometrically in the time since early
+alignment has ended. Times of steps decide, never a clock or earlier tries, so that a run that is
+gone on with ends where the whole run does.
 """
 
 from __future__ import annotations
@@ -30,12 +30,24 @@ class EndWatch:
 
     certifier: Certifier
 
-    def proves(self, flow: Flow, r: np.ndarray, before: float) -> Certificate | None:
+    def proves(
+        self, flow: Flow, r: np.ndarray, before: float, aligned: float
+    ) -> Certificate | None:
         """Return the certificate of the flow's state, if it is looked at and proved.
 
-        `before` is the time of the step before.
+        Parameters
+        ----------
+        flow : Flow
+        r : (n,)
+            Its residual.
+        before, aligned : float
+            When the last step began, and when early alignment has ended; nan if not on the way.
         """
-        if _place(before) == _place(flow.time) or not self._affordable(flow.state):
+        start = 0.0 if np.isnan(aligned) else aligned
+        unit = 1.0 / self.certifier.cells.rate_scale
+        if flow.time - start < unit or _place(before - start) == _place(flow.time - start):
+            return None
+        if not self._affordable(flow.state):
             return None
         t = float(np.ldexp(flow.time, -self.certifier.cells.time_exponent))
         found = self.certifier.certify(flow.whole(), r, t)

@@ -13,15 +13,17 @@ def certify(config: CertifyConfig) -> bool:
     from flowsim.certificates.certificate import statement
     from flowsim.certificates.certify import certify as prove
 
+    path = config.output or config.path.with_name("certificate.json")
     found = prove(config.path)
     if not found.proved:
-        print(
-            f"NOT PROVED: {found.reason}." + (f" Remedy: {found.remedy}." if found.remedy else "")
-        )
+        remedy = f" Remedy: {found.remedy}." if found.remedy else ""
+        old = f" ({path} is of an earlier run.)" if path.exists() else ""
+        print(f"NOT PROVED: {found.reason}.{remedy}{old}")
         return False
-    path = config.output or config.path.with_name("certificate.json")
     found.save(path)
-    print(f"PROVED: {statement(found)}\n\nFiles\n  {path}")
+    leave = f" They leave near t = {found.escape_time:.4g} (predicted)."
+    escape = leave if found.quantities["removed"] else ""
+    print(f"PROVED: {statement(found)}{escape}\n\nFiles\n  {path}")
     return True
 
 

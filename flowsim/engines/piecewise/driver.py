@@ -116,7 +116,7 @@ def integrate(
 def _proof(record: Record, integrator: Integrator, e: Expansion, proofs: EndWatch) -> str:
     """Return the status of a run that is proved to have nothing left to do but to converge."""
     before = record.time[-2] if record.step > 0 else 0.0
-    record.certificate = proofs.proves(integrator, e.r[0], before)
+    record.certificate = proofs.proves(integrator, e.r[0], before, record.alignment_time)
     return "" if record.certificate is None else "certified"
 
 

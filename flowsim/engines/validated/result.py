@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -119,6 +119,9 @@ class Enclosure:
         if path is not None:
             write(text, path)
         return text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Enclosure.from_json, (self.to_json(),)
 
     @staticmethod
     def from_json(source: str | os.PathLike[str]) -> Enclosure:
