@@ -121,7 +121,7 @@ class RunOptions:
     coalesce: OptionalFloat = None
     """Angle within which neurons go on as one, of piecewise; 0 for none (default: rounding)."""
     t1: OptionalFloat = None
-    """Time to stop at (default: when the flow is stationary)."""
+    """Time to stop at (default: when what --end says has come)."""
     rtol: OptionalFloat = None
     """Relative tolerance of the integration."""
     stationary_rtol: OptionalFloat = None

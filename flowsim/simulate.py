@@ -1,4 +1,4 @@
-"""simulate(): run the gradient flow of a network on data until it comes to rest."""
+"""simulate(): run the gradient flow of a network on data until it is known where it goes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def simulate(
     progress: Callable[[Progress], None] | None = None,
     throw: bool = False,
 ) -> Solution:
-    """Integrate the gradient flow of the loss of `net` on `data` until it comes to rest.
+    """Integrate the gradient flow of the loss of `net` on `data` to its certified end, or rest.
 
     With ``r_k = y_k - h(x_k)`` and ``D_j = (1/n) sum_k c_jk r_k x_k``, ``c_jk`` the
     (leaky) ReLU's slope at ``w_j . x_k``, the flow of ``L = (1/2n) sum_k r_k^2`` is
@@ -80,7 +80,7 @@ def simulate(
         and after = signs); attributes ``direction`` and ``terminal``. A zero at the start is
         none, since a run may go on from where an event has ended another.
     t1 : float
-        Latest time; infinite by default: until the flow comes to rest.
+        Latest time; infinite by default: until what `end` says.
     rtol : float
         Local error of a step relative to every neuron and to y, in [1e-15, 1e-2].
     residual : {"full", "frozen"}

@@ -85,6 +85,7 @@ def test_a_whole_trajectory_is_proved_to_end_at_a_spurious_local_minimum(tmp_pat
     proof.save(tmp_path / "c.json")
     assert fs.verify(tmp_path / "c.json")
     usual = fs.simulate(net, data)
+    assert sol.enclosure is not None
     times = [float(e.t.mid()) for e in sol.enclosure.events]
     kinds = np.isin(usual.events.kind, ["pattern", "death"])
     np.testing.assert_allclose(times, usual.events.select(kinds).t, rtol=1e-10)
