@@ -101,3 +101,14 @@ def test_an_enclosure_that_is_too_wide_is_not_proved(tmp_path):
             neuron["w"] = [w.split("~")[0] + "~1p-2" for w in neuron["w"]]
     (tmp_path / "c.json").write_text(json.dumps(raw))
     assert not fs.verify(tmp_path / "c.json")
+
+
+def test_a_neuron_at_the_origin_is_verified_too(tmp_path):
+    """Its a^2 has more digits than a float, and a file has them all."""
+    net = fs.TwoLayerReLU([1.0, -0.3], [[0.5, 0.5], [0.0, 0.0]])
+    data = fs.Dataset([[1, 0], [0, 1]], [1, 2])
+    sol = fs.simulate(net, data)
+    roles = [x.role for x in sol.final.certificate.claim.neurons]
+    assert roles == ["core", "origin"]
+    sol.final.certificate.save(tmp_path / "c.json")
+    assert fs.verify(tmp_path / "c.json")

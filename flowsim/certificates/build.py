@@ -102,9 +102,9 @@ def _exact_weights(
     weights, gaps = [], []
     for j, role in enumerate(roles):
         if role in ("origin", "zero"):
-            a = dyadic(whole[j][0], powers[j][0])
+            square = dyadic(whole[j][0] ** 2, 2 * powers[j][0])  # exactly: no ball's product
             weights.append((nothing,) * cells.d)
-            gaps.append(a * a if role == "origin" else nothing)
+            gaps.append(square if role == "origin" else nothing)
             continue
         weights.append(tuple(map(dyadic, whole[j][1:], powers[j][1:])))
         gaps.append(nothing if state.balance[j] == 0 else _gap(cells, state, j))
