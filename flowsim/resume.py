@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from flowsim._arguments import one_of
 from flowsim.engines.piecewise.config import Piecewise
 from flowsim.engines.record import Progress
-from flowsim.options import checked
+from flowsim.options import ENDS, checked
 from flowsim.runs import prepare, run_alone
 from flowsim.runs.saving import CHECKPOINT_SECONDS, Saving
 from flowsim.solution import DescentStates, RunError, Solution
@@ -183,7 +184,7 @@ def _settings(solution: Solution, limits: dict[str, Any]) -> dict[str, Any]:
     names = inspect.signature(checked).parameters
     own = {name: x for name, x in solution.settings.items() if name in names}
     if solution.status == "certified":
-        if limits.get("end") == "certificate":
+        if one_of("end", limits.get("end", "rest"), ENDS) == "certificate":
             raise ValueError(
                 'Argument `end` must be "rest" to go on with a run that is certified, but is '
                 '"certificate".'

@@ -99,8 +99,8 @@ def simulate(
         arithmetic, that the flow from here never leaves its cells and where its loss tends
         (`Final.certificate`): `Final.limit_loss` is the limit then, while `Final.network` and
         `Final.loss` are those of the state that the proof is of. "rest", by default if `t1` is
-        finite or `stationary_rtol` is 0: the flow has come to rest, and the proof is tried
-        there. Runs that cannot be proved end at rest, too.
+        finite, `stationary_rtol` is 0 or there are `events`: the flow has come to rest, and the
+        proof is tried there. Runs that cannot be proved end at rest, too.
     alignment : {"residual", "growth", "theory"}
         What ends the early alignment phase: ``||r - y||`` first reaches `alignment_threshold`
         times ``||y||``; some neuron has grown by the factor λ^(-epsilon); or the theory's
@@ -150,6 +150,8 @@ def simulate(
     RunError
         With ``throw=True``.
     """
+    if end is None and events:
+        end = "rest"  # events may come after the proof
     settings = checked(
         t1=t1, rtol=rtol, residual=residual, loss=loss, stationary_rtol=stationary_rtol, end=end,
         alignment=alignment, alignment_threshold=alignment_threshold,

@@ -18,7 +18,7 @@ from flowsim.certificates.claim import Claim
 from flowsim.certificates.claim_json import encode
 from flowsim.certificates.contraction import Contraction, contraction
 from flowsim.certificates.exact import Piece
-from flowsim.certificates.minimum import kind_of
+from flowsim.certificates.minimum import IN_RANGE, kind_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,8 +127,8 @@ def prove(claim: Claim, t: float = float("nan")) -> Certificate:
             found = contraction(claim)
             kind, reason = kind_of(claim, found)
             limit = exact.limit_loss(claim, found.basis.span)
-            if kind == "interpolation" and (limit is not None or claim.everything):
-                limit = Fraction(0) if claim.everything else limit
+            if kind == "interpolation" and (claim.everything or reason == IN_RANGE):
+                limit = Fraction(0)
             return Certificate(
                 True, kind, found.limit_loss if limit is None else limit, reason, t=t,
                 quantities=_quantities(claim, found),

@@ -16,7 +16,10 @@ from flowsim.certificates.balls import dyadic
 from flowsim.certificates.claim import ROLES, Claim, Network, Neuron
 from flowsim.certificates.planes import Data
 
-_BALL = re.compile(r"(-?[0-9a-f]+)p(-?\d+)(?:~([0-9a-f]+)p(-?\d+))?")
+#: Integers of more bits are written in hexadecimal.
+LONG = 4000
+_FRACTION = re.compile(r"(-?0x[0-9a-f]+)/(0x[0-9a-f]+)|-?[0-9]+(?:/[0-9]+)?")
+_BALL = re.compile(r"(-?[0-9a-f]+)p(-?[0-9]+)(?:~([0-9a-f]+)p(-?[0-9]+))?")
 
 
 def encode_ball(x: arb) -> str:
@@ -41,15 +44,34 @@ def decode_ball(text: Any) -> arb:
     return arb(middle, dyadic(int(found[3], 16), int(found[4])))
 
 
+def encode_fraction(x: Fraction) -> str:
+    """Return a fraction as text; long ones in hexadecimal, which is read at once."""
+    if max(x.numerator.bit_length(), x.denominator.bit_length()) <= LONG:
+        return str(x)
+    return f"{x.numerator:#x}/{x.denominator:#x}"
+
+
+def decode_fraction(text: Any) -> Fraction:
+    """Return the fraction of a text."""
+    found = _FRACTION.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError(f"{text!r} is not a fraction")
+    if found[1] is not None:
+        return Fraction(int(found[1], 16), int(found[2], 16))
+    if len(text) > LONG:
+        raise ValueError("a decimal fraction is too long")
+    return Fraction(text)
+
+
 def encode(claim: Claim) -> dict[str, Any]:
     """Return a claim as what JSON holds."""
     data = claim.data
     better = claim.better
     return {
-        "X": [[str(x) for x in row] for row in data.X],
-        "y": [str(y) for y in data.y],
-        "negative_slope": str(data.slope),
-        "weight": str(data.weight),
+        "X": [[encode_fraction(x) for x in row] for row in data.X],
+        "y": [encode_fraction(y) for y in data.y],
+        "negative_slope": encode_fraction(data.slope),
+        "weight": encode_fraction(data.weight),
         "everything": claim.everything,
         "turning": claim.turning.hex(),
         "neurons": [_encode_neuron(neuron) for neuron in claim.neurons],
@@ -84,9 +106,9 @@ def decode(raw: Any) -> Claim:
     """
     try:
         data = Data(
-            tuple(tuple(Fraction(x) for x in row) for row in raw["X"]),
-            tuple(Fraction(y) for y in raw["y"]),
-            Fraction(raw["negative_slope"]), Fraction(raw["weight"]),
+            tuple(tuple(decode_fraction(x) for x in row) for row in raw["X"]),
+            tuple(decode_fraction(y) for y in raw["y"]),
+            decode_fraction(raw["negative_slope"]), decode_fraction(raw["weight"]),
         )  # fmt: skip
         _check_data(data)
         neurons = tuple(_decode_neuron(x, data) for x in raw["neurons"])
@@ -117,6 +139,12 @@ def _check_data(data: Data) -> None:
         raise ValueError("the slope or the weight of the loss is none that there is")
 
 
+def _listed(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{value!r} is no list")
+    return value
+
+
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"{value!r} is neither true nor false")
@@ -130,6 +158,9 @@ def _index(value: Any, size: int) -> int:
 
 
 def _decode_neuron(raw: Any, data: Data) -> Neuron:
+    for name, kind in {"code": str, "role": str, "sign": int, "w": list}.items():
+        if type(raw[name]) is not kind:
+            raise ValueError(f"a neuron's {name} is {raw[name]!r}")
     code = tuple("-0+".index(side) - 1 for side in raw["code"])
     w = tuple(decode_ball(x) for x in raw["w"])
     gap = decode_ball(raw["gap"])
@@ -138,7 +169,7 @@ def _decode_neuron(raw: Any, data: Data) -> Neuron:
     if raw["role"] not in ROLES or raw["sign"] not in (1, -1) or not gap.is_exact():
         raise ValueError("a neuron's role, sign or gap is none that there is")
     loose = {
-        name: tuple(_index(g, data.planes) for g in raw.get(name, []))
+        name: tuple(_index(g, data.planes) for g in _listed(raw.get(name, [])))
         for name in ("walls", "open", "held")
     }
     return Neuron(raw["role"], raw["sign"], w, gap, code, **loose)

@@ -170,7 +170,9 @@ def _check_forces(
 def _check_roles(claim: Claim) -> None:
     """Check what the roles allow, before anything is computed."""
     data, everything = claim.data, claim.everything
-    if not claim.having("core") and claim.having("carried", "free", "fading"):
+    if not claim.having("core") and (
+        claim.everything or claim.having("carried", "free", "fading", "removed")
+    ):
         raise NotProvedError("there is no core, but neurons move")
     off: set[Code] = set()
     for j, neuron in enumerate(claim.neurons):
@@ -209,7 +211,7 @@ def _check_origin(data: Data, j: int) -> None:
     """A neuron with w = 0 stays there if some direction has every sample off."""
     if data.slope:
         raise NotProvedError(f"neuron {j} cannot rest at the origin: the slope is not zero")
-    X = np.array([[float(x) for x in row] for row in data.X])
+    X = np.array([[float(x / max(map(abs, row))) for x in row] for row in data.X])
     X /= np.linalg.norm(X, axis=1)[:, None]
     ends = [(-1.0, 1.0)] * data.d + [(None, 1.0)]
     found = linprog(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from flint import arb
 
-from flowsim.certificates.balls import dyadic
+from flowsim.certificates.balls import dot, dyadic
 from flowsim.certificates.claim import Claim
 from flowsim.certificates.proposal import NoClaimError
 
@@ -38,8 +38,11 @@ def enclosing(claim: Claim, state: EnclosedState, planes: np.ndarray) -> Claim:
         code = state.code[j][planes]
         if neuron.role != "dead" and any(code[g] != 0 for g in neuron.held):
             raise NoClaimError(f"neuron {j} is close to a hyperplane that it does not slide on")
+        held = neuron.held
+        if neuron.role == "dead":  # where it has died, not where it is merely near
+            held = tuple(g for g in held if dot(claim.data.normal[g], state.W[j]).contains(0))
         gap = _exactly(state.gap[j])
-        neurons.append(replace(neuron, w=tuple(state.W[j]), gap=gap, sign=state.sign[j]))
+        neurons.append(replace(neuron, w=tuple(state.W[j]), gap=gap, sign=state.sign[j], held=held))
     return replace(claim, neurons=tuple(neurons))
 
 

@@ -13,6 +13,8 @@ from flowsim.certificates.span import Span
 
 #: Beyond so many dimensions, or bits of an entry, fractions are too long to be of use.
 LARGEST, BITS = 40, 48
+#: Bits of a result that is kept as a fraction.
+DIGITS = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +45,13 @@ def limit_loss(claim: Claim, span: Span | None) -> Fraction | None:
     C, y = fmpq_mat(span.basis), rational_column(claim.data.y)
     r = y - C * _weights(C, y) if span.size else y
     square = (r.transpose() * r)[0, 0]
-    return claim.data.weight / 2 * Fraction(int(square.p), int(square.q))
+    found = claim.data.weight / 2 * Fraction(int(square.p), int(square.q))
+    return found if _readable(found) else None
+
+
+def _readable(x: Fraction) -> bool:
+    """Whether a fraction has few enough digits to be of use."""
+    return max(x.numerator.bit_length(), x.denominator.bit_length()) <= DIGITS
 
 
 def _weights(C: fmpq_mat, y: fmpq_mat) -> fmpq_mat:
@@ -111,7 +119,9 @@ def _beta(
         unit * sum((Fraction(int(free[i, j])) * w for j, w in enumerate(weights)), Fraction(0))
         for i in range(data.d)
     )
-    return beta if exact else tuple(float(x) for x in beta)
+    if exact and all(map(_readable, beta)):
+        return beta
+    return tuple(float(x) for x in beta)
 
 
 def _pattern(data: Data, code: Code) -> tuple[int, ...]:

@@ -17,8 +17,10 @@ from flowsim.certificates.contraction import Contraction
 from flowsim.certificates.placed import Placed
 from flowsim.certificates.planes import Data, rational_column
 
-#: A limit below this part of the loss of h = 0 interpolates data that have been rounded.
-ROUNDED = 1e-18
+#: Residuals below this part of the largest label are the rounding of labels that V fits.
+ROUNDED = 1e-13
+#: Why the limit is zero where V is not everything.
+IN_RANGE = "the labels lie in the range of the core's features"
 
 
 def kind_of(claim: Claim, found: Contraction) -> tuple[str, str]:
@@ -37,9 +39,9 @@ def kind_of(claim: Claim, found: Contraction) -> tuple[str, str]:
     span = found.basis.span
     assert span is not None
     if span.contains(rational_column(data.y)):
-        return "interpolation", "the labels lie in the range of the core's features"
-    if found.limit_loss < ROUNDED * ball(data.weight / 2) * _square(data):
-        return "interpolation", "the core fits every label up to their rounding"
+        return "interpolation", IN_RANGE
+    if _fits_rounded(data, found.r_star):
+        return "interpolation", f"the core fits every label to {ROUNDED:g} of the largest"
     if _is_attainable(claim, found):
         return "global_minimum", "no network of any width has a smaller loss"
     way = _way_down(claim, found)
@@ -56,12 +58,10 @@ def kind_of(claim: Claim, found: Contraction) -> tuple[str, str]:
     return "local_minimum", "no neuron can lower the loss from here"
 
 
-def _square(data: Data) -> arb:
-    return sum((ball(y) * ball(y) for y in data.y), arb(0))
-
-
-def _square_of(p: Placed) -> arb:
-    return p.a * p.a + dot(p.w, p.w)
+def _fits_rounded(data: Data, r_star: Sequence[arb]) -> bool:
+    """Whether every residual in the limit is the rounding of the labels."""
+    largest = ball(max(abs(y) for y in data.y))
+    return all(abs(r) < ROUNDED * largest for r in r_star)
 
 
 def _removed(claim: Claim, found: Contraction) -> tuple[str, str]:
@@ -88,6 +88,10 @@ def growth(data: Data, r_star: Sequence[arb], claim: Claim, j: int, found: Contr
     """Return ``sign(a) ψ*(u)`` of a neuron, ``u = w / |w|``: its rate of growth at the limit."""
     p = found.placed[j]
     return p.neuron.sign * psi(data, r_star, p.w) / dot(p.w, p.w).sqrt()
+
+
+def _square_of(p: Placed) -> arb:
+    return p.a * p.a + dot(p.w, p.w)
 
 
 def psi(

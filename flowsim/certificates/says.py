@@ -11,7 +11,13 @@ from typing import Any
 from flint import arb
 
 from flowsim.certificates.certificate import Certificate, limit_value
-from flowsim.certificates.claim_json import decode, decode_ball, encode_ball
+from flowsim.certificates.claim_json import (
+    decode,
+    decode_ball,
+    decode_fraction,
+    encode_ball,
+    encode_fraction,
+)
 from flowsim.certificates.exact import Piece
 
 
@@ -31,14 +37,18 @@ def says_of(certificate: Certificate) -> dict[str, Any]:
         "quantities": certificate.quantities,
         "pieces": [
             {"pattern": "".join("-0+"[s + 1] for s in piece.pattern),
-             "beta": [str(x) for x in piece.beta]}
+             "beta": [_weight(x) for x in piece.beta]}
             for piece in certificate.pieces
         ],
     }  # fmt: skip
 
 
+def _weight(x: Fraction | float) -> str:
+    return encode_fraction(x) if isinstance(x, Fraction) else repr(x)
+
+
 def _limit(limit: Fraction | arb) -> str:
-    return str(limit) if isinstance(limit, Fraction) else encode_ball(limit)
+    return encode_fraction(limit) if isinstance(limit, Fraction) else encode_ball(limit)
 
 
 def _known(x: float) -> float | None:
@@ -54,7 +64,7 @@ def read_says(raw: dict[str, Any]) -> Certificate:
         If it is none.
     """
     text = raw["limit_loss"]
-    limit = None if text is None else decode_ball(text) if "p" in text else Fraction(text)
+    limit = None if text is None else decode_ball(text) if "p" in text else decode_fraction(text)
     if not isinstance(raw["proved"], bool):
         raise ValueError("it does not say whether it is proved")
     pieces = tuple(
@@ -74,7 +84,7 @@ def read_says(raw: dict[str, Any]) -> Certificate:
 def _vector(texts: list[str]) -> tuple[Fraction, ...] | tuple[float, ...]:
     if any(set(x) & set(".en") for x in texts):  # decimals
         return tuple(float(x) for x in texts)
-    return tuple(Fraction(x) for x in texts)
+    return tuple(decode_fraction(x) for x in texts)
 
 
 def _number(x: Any) -> float:

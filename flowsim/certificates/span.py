@@ -99,7 +99,7 @@ def _pivots(A: np.ndarray) -> list[int]:
 def _unit(column: list[int]) -> np.ndarray:
     """Return integers of any size as floats, the largest of order one."""
     top = max((abs(x).bit_length() for x in column), default=0)
-    shift = max(top - 1000, 0)
+    shift = max(top - 400, 0)  # squares stay in range
     v = np.array([float(x >> shift) for x in column])
     size = np.linalg.norm(v)
     return v / size if size > 0.0 else v

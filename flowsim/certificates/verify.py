@@ -85,7 +85,14 @@ def verify(path: str | os.PathLike[str]) -> Verification:
             return Verification(False, f"The file is not a {FORMAT!r}.")
         claim, says = decode(raw["claim"]), raw["says"]
         stated, decimal = read_says(says), float(says["limit_loss_decimal"])
-    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         return Verification(False, f"The file cannot be read as a certificate: {error}.")
     if not stated.proved:
         return Verification(False, "NOT PROVED: the file does not say that it is.")
@@ -116,8 +123,10 @@ def _difference(stated: Certificate, found: Certificate, decimal: float) -> str:
         return "the pieces of the limit are others"
     if set(stated.quantities) != set(found.quantities):
         return "its quantities are not those of a certificate"
+    unit = {"q": 1.0, "turning": 1.0, "E0": found.quantities["loss"] ** 0.5}
     for name, value in found.quantities.items():
-        if not abs(stated.quantities[name] - value) <= AGREE * abs(value) + ROUNDED:
+        slack = AGREE * abs(value) + ROUNDED * unit.get(name, 0.0)
+        if not abs(stated.quantities[name] - value) <= slack:
             return f"{name} is {value:.9g}, not {stated.quantities[name]:.9g}"
     return ""
 

@@ -14,6 +14,8 @@ Row = list[Fraction]
 
 #: Entries of the normal equations grow with n and d; beyond this size they cost seconds.
 LARGEST = 40
+#: Fractions with denominators of more bits are of no use to a reader.
+LONGEST = 2000
 
 
 def exact_limit_loss(data: Dataset, cells: Cells, codes: np.ndarray) -> Fraction | None:
@@ -40,7 +42,9 @@ def exact_limit_loss(data: Dataset, cells: Cells, codes: np.ndarray) -> Fraction
         f = _dot(r, q) / _dot(q, q)
         r = [rk - f * qk for rk, qk in zip(r, q, strict=True)]
     normalisation = Fraction(round(cells.weight * cells.n), 2 * cells.n)
-    return normalisation * _dot(r, r)
+    found = normalisation * _dot(r, r)
+    # Python refuses to write integers of more than 4300 digits.
+    return found if found.denominator.bit_length() <= LONGEST else None
 
 
 def _dot(a: Row, b: Row) -> Fraction:

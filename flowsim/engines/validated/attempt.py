@@ -80,6 +80,8 @@ class Attempt:
                 self._told()
         except Undecided as failure:
             self.status, self.failure = "undecided", failure
+            if not self.steps and not self.events and self.note is not None:
+                self.note(self.state)  # the start is a state, too
 
     def _told(self) -> None:
         """Tell the state to whoever listens; see whether the run ends here."""
