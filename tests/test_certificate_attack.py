@@ -78,7 +78,8 @@ def test_strange_claims_are_refused_at_once(file, tmp_path, change):
 
 def test_deep_files_and_what_is_no_path_are_refused(tmp_path):
     assert "cannot be read" in verify("[" * 100_000, tmp_path).message
-    for wrong in (None, 5, b"c.json"):
+    others: list[Any] = [None, 5, b"c.json"]
+    for wrong in others:
         with pytest.raises(TypeError, match="must be the name of a file"):
             fs.verify(wrong)
 
