@@ -33,7 +33,7 @@ from flowsim.experiments import StudyProgress, Sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 HERE = ROOT / "benchmarks"
-DIMENSIONS = (2, 3, 5, 8, 12)
+DIMENSIONS = (2, 3, 5, 8)
 LAZY = (5, 10, 20, 40)
 
 
@@ -94,7 +94,7 @@ def lazy(found: fs.Threshold) -> list[dict[str, float]]:
 def dimensions() -> dict[str, Any]:
     """Estimate the threshold for several d."""
     found = fs.threshold(
-        n=[3, 5, 8, 12, 18, 27, 40, 60, 90, 140, 220, 340], d=DIMENSIONS, noise=0.5, m=100,
+        n=[3, 5, 8, 12, 18, 27, 40, 60, 90, 140], d=DIMENSIONS, noise=0.5, m=100,
         path=HERE / "threshold-d.nc", progress=look,
     )  # fmt: skip
     a = found.analysis
@@ -120,7 +120,6 @@ def variants() -> list[dict[str, Any]]:
         "gradient descent, η = 0.1": {"engine": "gd:0.1", **steps},
         "Adam, η = 1e-3": {"engine": "adam:0.001", "t1": 100.0, "max_steps": 10_000_000},
         "GeLU": {"activation": "gelu", "engine": "diffrax", "t1": 2000.0, "rtol": 1e-8},
-        "unbalanced": {"init": "unbalanced"},
     }
     rows = []
     for index, (name, case) in enumerate(cases.items()):

@@ -20,7 +20,7 @@ VERDICTS = {
     "global_minimum": "The flow ended at a global minimum of positive loss with {loss}",
     "local_minimum": "The flow ended at a local minimum with {loss}",
     "spurious_local_minimum": "The flow ended at a spurious local minimum with {loss}",
-    "saddle": "The flow is near a saddle with {loss}",
+    "saddle": "The flow is at a saddle with {loss}",
     "not_stationary": "The flow has not come to rest; it has reached {loss}",
     "unknown": "The flow has reached a state of undecided kind with {loss}",
 }
@@ -106,7 +106,9 @@ def verdict(solution: Solution) -> str:
         return f"The residual was kept frozen at y, up to t = {solution.t_end:.6g}."
     template = VERDICTS.get(solution.final.kind, VERDICTS["unknown"])
     if solution.status == "certified":
-        template = template.replace("ended at", "tends to").replace("is near", "tends to")
+        template = template.replace("ended at", "tends to").replace("is at", "tends to")
+    elif (proof := solution.final.certificate) is not None and proof.quantities.get("removed"):
+        template = template.replace("is at", "is near")
     return template.format(loss=f"{loss_symbol(solution)} = {final_loss(solution)}") + "."
 
 

@@ -49,7 +49,7 @@ def test_a_run_writes_its_files_and_ends_with_the_verdict(folder: Path, capsys: 
         f"out/{name}" for name in names
     ]
     assert printed.splitlines()[-1] == (
-        "The flow ended at a spurious local minimum with L½ = 256/2925 = 0.08752136752."
+        "The flow tends to a spurious local minimum with L½ = 256/2925 = 0.08752136752."
     )
     assert errors == ""
     for name in names[1:]:

@@ -98,7 +98,7 @@ def test_growth_of_very_small_weights_ends_the_alignment(scale, dtype):
 def test_log_norms_of_any_neurons_have_no_smallest_scale(init):
     net = getattr(fs.init, init)(4, 2, log10_scale=-3000, seed=0)
     run = fs.simulate(net, THREE, engine=Descent("gd", 0.05, coordinates="log_norm"))
-    flow = fs.simulate(net, THREE)
+    flow = fs.simulate(net, THREE, end="rest")
     assert (run.status, flow.status) == ("stationary", "stationary")
     assert run.final.loss == pytest.approx(flow.final.loss, rel=1e-9)
     # Several neurons may grow together; what they compute has one limit.

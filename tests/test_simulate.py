@@ -16,7 +16,7 @@ NET = fs.init.balanced(20, 2, 1e-4, seed=1)
 
 @pytest.fixture(scope="module")
 def sol() -> fs.Solution:
-    return fs.simulate(NET, DATA)
+    return fs.simulate(NET, DATA, end="rest")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_overflow_ends_at_the_last_finite_state():
 
 
 def test_two_runs_are_identical_to_the_bit(sol):
-    again = fs.simulate(NET, DATA)
+    again = fs.simulate(NET, DATA, end="rest")
     np.testing.assert_array_equal(again.events.t, sol.events.t)
     for field in fields(sol.states):
         np.testing.assert_array_equal(
@@ -120,7 +120,7 @@ def test_dense_output_agrees_with_the_history(sol):
 
 
 def test_dense_output_does_not_depend_on_how_many_states_are_stored(sol):
-    thin = fs.simulate(NET, DATA, state_bytes=10_000)
+    thin = fs.simulate(NET, DATA, state_bytes=10_000, end="rest")
     assert len(thin.states.t) < len(sol.states.t) / 4
     for t in (0.3, 7.0, 12.5, 15.0, 40.0):
         np.testing.assert_array_equal(thin.network(t).W, sol.network(t).W)
@@ -133,7 +133,7 @@ def test_times_outside_the_run_are_refused(sol):
 
 
 def test_mean_loss_runs_twice_as_fast(sol):
-    mean = fs.simulate(NET, DATA, loss="mean")
+    mean = fs.simulate(NET, DATA, loss="mean", end="rest")
     times, doubled = sol.events.where("pattern").t, 2 * mean.events.where("pattern").t
     np.testing.assert_allclose(doubled, times, rtol=1e-9)
     assert mean.final.limit_loss == pytest.approx(2 * sol.final.limit_loss, rel=1e-14)
@@ -163,7 +163,7 @@ def test_scales_below_the_float_range_run_like_any_other():
 
 def test_progress_is_reported_and_ends_with_the_end():
     seen: list = []
-    done = fs.simulate(NET, DATA, progress=seen.append)
+    done = fs.simulate(NET, DATA, progress=seen.append, end="rest")
     assert seen[-1].steps == done.steps
     assert seen[-1].t == done.t_end
     assert seen[-1].phase == "descent"

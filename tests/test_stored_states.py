@@ -16,7 +16,7 @@ POLICIES = ("all", "log", "ends")
 
 @pytest.fixture(scope="module")
 def runs() -> dict[str, fs.Solution]:
-    return {policy: fs.simulate(NET, DATA, states=policy) for policy in POLICIES}
+    return {policy: fs.simulate(NET, DATA, states=policy, end="rest") for policy in POLICIES}
 
 
 @pytest.mark.parametrize("policy", POLICIES)

@@ -55,10 +55,11 @@ def test_axes_are_dimensions_and_values_are_coordinates(small: Sweep) -> None:
 def test_a_record_is_what_simulate_says(small: Sweep) -> None:
     data = fs.datasets.linear_teacher(8, 2, 0.5, 1)
     net = fs.init.balanced(10, 2, 1e-6, 2**31 + 1)
-    sol = fs.simulate(net, data)
+    sol = fs.simulate(net, data, end="rest")
     row = small.dataset.sel(n=8, seed=1)
     assert row.train_loss.item() == sol.final.loss
     assert row.kind.item() == sol.final.kind
+    assert row.proved.item() == sol.final.certificate.proved
     assert row.status.item() == sol.status
     assert row.steps.item() == sol.steps
     assert row.events.item() == len(sol.events)

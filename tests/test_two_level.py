@@ -195,7 +195,9 @@ def test_a_long_stiff_tail_takes_few_steps() -> None:
     """Its slow directions take hundreds of times longer than the fast ones, which are at rest."""
     data = fs.datasets.five_points()
     net = fs.init.balanced(16, 2, 1e-6, seed=0)
-    every, two = (fs.simulate(net, data, engine=Piecewise(every_event=e)) for e in (True, False))
+    every, two = (
+        fs.simulate(net, data, engine=Piecewise(every_event=e), end="rest") for e in (True, False)
+    )
     assert every.steps > 2000
     assert 5 * two.steps < every.steps
     for sol in (every, two):

@@ -119,7 +119,7 @@ def test_a_callback_is_asked_at_geometrically_spaced_times_and_ends_the_run():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({}, "Argument `t1` must be finite"),
+        ({"end": "rest"}, "Argument `t1` must be finite"),
         ({"t1": 1.0, "events": [lambda t, net: net.a[0]]}, "Argument `events` must be empty"),
         ({"t1": 1.0, "checkpoint": "run.nc"}, "Argument `checkpoint` must be None"),
     ],
