@@ -146,7 +146,7 @@ def test_powers_of_two_in_the_data_scale_the_run_exactly(sol, power):
     scaled = fs.Dataset(np.ldexp(DATA.X, power), DATA.y)
     half = power // 2
     net = fs.TwoLayerReLU(np.ldexp(NET.a, -half), np.ldexp(NET.W, -half))
-    other = fs.simulate(net, scaled)
+    other = fs.simulate(net, scaled, end="rest")
     np.testing.assert_array_equal(np.ldexp(other.events.t, power), sol.events.t)
 
 

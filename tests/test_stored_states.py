@@ -45,7 +45,7 @@ def test_the_budget_holds_with_every_policy(runs, policy):
     assert isinstance(whole, States)
     size = 20 * (3 * 8 + 8 + whole.code.shape[2] + 2)
     for fit in (1, 3, 10, 40):
-        few = fs.simulate(NET, DATA, states=policy, state_bytes=fit * size).states
+        few = fs.simulate(NET, DATA, states=policy, state_bytes=fit * size, end="rest").states
         assert len(few.t) <= max(fit, 2) + 1  # the end may come on top
         assert few.step[0] == 0
         assert few.t[-1] == whole.t[-1]
