@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 FORESEEN = 10.0
 
 
+#: Proofs of more neurons would take longer than their runs.
+LARGEST = 100_000
 #: The remedy where none can be foreseen.
 GO_ON = "it is too early: let the run go on, without t1 or by flowsim.resume"
 
@@ -132,6 +134,9 @@ class Certifier:
         enclosure : EnclosedState, optional
             Balls around the state: the certificate is one of every state in them.
         """
+        if len(state.z) > LARGEST:
+            reason = f"proofs are tried for at most {LARGEST} neurons"
+            return Certificate(False, "unknown", None, reason, t=t)
         view = View(self.cells, state, r)
         failed: Certificate | None = None
         for found in proposals(view, saddles=saddles):

@@ -13,13 +13,15 @@ from math import frexp
 import numpy as np
 
 from flowsim.certificates.certificate import Certificate
-from flowsim.certificates.certify import Certifier
+from flowsim.certificates.certify import LARGEST, Certifier
 from flowsim.engines.record import Flow
 from flowsim.events import ALIVE
 from flowsim.state import State
 
 #: Tries in every doubling of the time.
-TRIES = 2
+TRIES = 1
+#: The first try is not before so many times the reciprocal of the largest initial rate.
+SOONEST = 8.0
 #: Multiplications that a try on the way may cost; at the end of a run all are allowed.
 WORK = 1e8
 
@@ -44,7 +46,7 @@ class EndWatch:
             When the last step began, and when early alignment has ended; nan if not on the way.
         """
         start = 0.0 if np.isnan(aligned) else aligned
-        unit = 1.0 / self.certifier.cells.rate_scale
+        unit = SOONEST / self.certifier.cells.rate_scale
         if flow.time - start < unit or _place(before - start) == _place(flow.time - start):
             return None
         if not self._affordable(flow.state):
@@ -57,7 +59,7 @@ class EndWatch:
         """Whether few enough cells are occupied for a try to cost no more than some steps."""
         cells = self.certifier.cells
         alive = state.code[state.fate == ALIVE]
-        if len(alive) == 0:
+        if len(alive) == 0 or len(state.z) > LARGEST:
             return False
         columns = min(len(np.unique(alive, axis=0)) * cells.d, 4 * cells.n)
         return cells.n * float(columns) ** 2 <= WORK
