@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
+from certificate_support import random_system
+from flint import arb
 
 import flowsim as fs
+from flowsim.certificates.balls import NotProvedError, ball
+from flowsim.certificates.basis import Basis
+from flowsim.certificates.certificate import prove
+from flowsim.certificates.claim import Claim
+from flowsim.certificates.forces import Forces
 
 THREE = fs.datasets.three_points()
 
@@ -128,3 +136,36 @@ def test_a_certified_run_is_not_gone_on_with_to_nonsense():
     wrong: Any = 1
     with pytest.raises((TypeError, ValueError), match="Argument `end` must be"):
         fs.resume(sol, end=wrong)
+
+
+def test_a_turning_bound_below_what_the_residual_can_do_is_not_proved():
+    claim = fs.simulate(fs.init.balanced(10, 2, 1e-3, seed=0), THREE).final.certificate.claim
+    found = prove(dataclasses.replace(claim, turning=0.1 * claim.turning))
+    assert not found.proved
+    assert "too large for the core to contract it" in found.reason
+
+
+def test_a_slide_that_would_end_is_not_proved():
+    """With the label of its sample on the other side the hyperplane repels the neuron."""
+    for seed in range(20):
+        net, data = random_system(seed)
+        claim = fs.simulate(net, data).final.certificate.claim
+        sliding = [x for x in claim.neurons if x.role == "core" and x.slides]
+        if sliding and not claim.everything:
+            break
+    g = sliding[0].slides[0]
+    y = list(claim.data.y)
+    for k in claim.data.members[g]:
+        y[k] += 10**6 * sliding[0].sign
+    found = Forces(
+        *_at_rest(dataclasses.replace(claim, data=dataclasses.replace(claim.data, y=tuple(y))))
+    )
+    with pytest.raises(NotProvedError, match=r"the (attraction|slide)"):
+        found.check(0, sliding[0])
+
+
+def _at_rest(claim: Claim) -> tuple[Any, ...]:
+    """Return data, basis, r* and no error: what `Forces` takes at the limit itself."""
+    basis = Basis.of(claim)
+    r_star = basis.split([ball(y) for y in claim.data.y])[1]
+    return claim.data, basis, r_star, arb(0), arb(0)
