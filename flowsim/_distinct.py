@@ -7,6 +7,8 @@ from numba import njit
 
 #: Slots of an empty hash table, a power of two.
 SMALLEST = 64
+#: Entries are hashed and compared eight at a time.
+WORD = 8
 
 
 def distinct_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -15,7 +17,9 @@ def distinct_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns where each comes first (C,), and the number (m,) of every row.
     """
     number = np.empty(len(rows), np.int64)
-    return _number_rows(np.ascontiguousarray(rows), number), number
+    words = np.zeros((len(rows), -(-rows.shape[1] // WORD) * WORD), np.int8)
+    words[:, : rows.shape[1]] = rows
+    return _number_rows(words.view(np.uint64), number), number
 
 
 def sorted_rows(rows: np.ndarray) -> np.ndarray:
@@ -54,10 +58,10 @@ def _larger(rows, count, first):  # pragma: no cover - compiled
 @njit(cache=True, nogil=True)
 def _find(rows, j, table, first):  # pragma: no cover - compiled
     """Return the slot of row j's like in the table, or the empty one where it belongs."""
-    code = np.uint64(14695981039346656037)  # FNV-1a
+    code = np.uint64(14695981039346656037)  # FNV-1a, of words
     for i in range(rows.shape[1]):
-        code = (code ^ np.uint64(np.uint8(rows[j, i]))) * np.uint64(1099511628211)
-    code ^= code >> np.uint64(32)
+        code = (code ^ rows[j, i]) * np.uint64(1099511628211)
+        code ^= code >> np.uint64(32)  # a product's low bits know nothing of a word's high ones
     at = np.int64(code & np.uint64(table.shape[0] - 1))
     while table[at] >= 0 and not _same(rows, j, first[table[at]]):
         at = (at + 1) & (table.shape[0] - 1)

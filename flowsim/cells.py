@@ -137,8 +137,12 @@ class Cells:
         return np.where(side > 0, 1.0, np.where(side < 0, self.slope, 0.0))
 
     def sample_codes(self, code: np.ndarray) -> np.ndarray:
-        """Return the activation code of each sample: -1 off, 0 slide, 1 on."""
-        return (code[..., self.index] * self.orientation).astype(np.int8)
+        """Return the activation code of each sample, int8: -1 off, 0 slide, 1 on."""
+        return code[..., self.index] * self._signs
+
+    @cached_property
+    def _signs(self) -> np.ndarray:
+        return self.orientation.astype(np.int8)
 
     def field(self, r: np.ndarray, code: np.ndarray) -> np.ndarray:
         """Return D (d,) without what sliding hyperplanes contribute."""

@@ -20,10 +20,8 @@ def scaled_events(rows: np.ndarray, times: np.ndarray, cells: Cells) -> Events:
     """Return the table of events in scaled time."""
     neuron, kind, plane, before, after = rows.T
     pattern = kind == kind_code("pattern")
-    per_plane = np.bincount(cells.index, minlength=cells.n_hyperplanes)
-    samples = np.argsort(cells.index, kind="stable")
-    first = np.concatenate([[0], np.cumsum(per_plane)])
-    repeats = np.where(pattern, per_plane[plane], 1)
+    first, samples = cells.samples
+    repeats = np.where(pattern, np.diff(first)[plane], 1)
     row = np.repeat(np.arange(len(rows)), repeats)
     within = np.arange(len(row)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
     is_pattern = pattern[row]

@@ -22,9 +22,8 @@ class Groups:
         self.slot = np.full(m, -1, dtype=np.int64)
         self._slot_of: dict[bytes, int] = {}
         self._key_of: dict[int, bytes] = {}
-        #: Slots below `_used` hold neurons, or are free, the next to be taken last.
-        self._used = 0
-        self._free: list[int] = []
+        #: Slots below `_used` hold neurons, or are free[:unused], the next to be taken last.
+        self._used, self._unused = 0, 0
         self._ordered: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         self._allocate(max(8, min(2 * m, 64)))
         #: Slots whose slides are linearly dependent; their end is watched step by step.
@@ -47,6 +46,7 @@ class Groups:
         self.slides = grown("slides", (d,), np.int64)
         self.multipliers = grown("multipliers", (d, d), np.float64)
         self.code = grown("code", (self.cells.n_hyperplanes,), np.int8)
+        self._free = grown("_free", (), np.int64)
         #: (slots, n) activation codes of the samples: -1 off, 0 slide, 1 on.
         self.on = grown("on", (n,), np.int8)
 
@@ -58,32 +58,31 @@ class Groups:
         codes (m, G), signs and fates (m,) are those of all neurons.
         """
         self._ordered = None
-        own, alive = codes[neurons], fates[neurons] == ALIVE
-        sliding = ~np.all(own, axis=1)
-        keys = np.column_stack([own, np.where(sliding, signs[neurons], 0).astype(np.int8)])
+        alive = fates[neurons] == ALIVE
+        keys = np.empty((len(neurons), codes.shape[1] + 1), np.int8)
+        own = keys[:, :-1]
+        own[:] = codes[neurons]
+        keys[:, -1] = np.where(np.any(own == 0, axis=1), signs[neurons], 0)
         first, key = distinct_rows(keys)
-        names = [row.tobytes() for row in keys[first]]
+        names = [keys[i].tobytes() for i in first.tolist()]
         known = np.array([self._slot_of.get(name, -1) for name in names], dtype=np.int64)
-        self._reserve(self._used + int(np.sum(known < 0)) - len(self._free))
-        free = np.empty(len(self._free) + len(neurons), np.int64)
-        free[: len(self._free)] = self._free
+        self._reserve(self._used + int(np.sum(known < 0)) - self._unused)
         changes = np.empty((2 * len(neurons), 2), np.int64)
-        used, unused, count = regroup(
-            neurons, key, alive, known, self.slot, self.count, self._used, free, len(self._free),
-            changes,
+        self._used, self._unused, count = regroup(
+            neurons, key, alive, known, self.slot, self.count, self._used, self._free,
+            self._unused, changes,
         )  # fmt: skip
-        self._used, self._free = int(used), free[:unused].tolist()
         for slot, number in changes[:count].tolist():
             if number < 0:
                 self._release(slot)
             else:
                 self._describe(slot, names[number], own[first[number]])
-        made = changes[:count, 0]
+        made = changes[:count, 0][changes[:count, 1] >= 0]
         self.on[made] = self.cells.sample_codes(self.code[made])
 
     def arrangement(self) -> tuple[np.ndarray, np.ndarray]:
         """Return each neuron's slot (m,), and the free slots, the next to be taken last."""
-        return self.slot.astype(np.int32), np.array(self._free, dtype=np.int32)
+        return self.slot.astype(np.int32), self._free[: self._unused].astype(np.int32)
 
     def arrange(
         self, arrangement: tuple[np.ndarray, np.ndarray], codes: np.ndarray, signs: np.ndarray
@@ -104,7 +103,8 @@ class Groups:
                 key = np.append(codes[j], signs[j] if slides else 0).astype(np.int8)
                 self._describe(here, key.tobytes(), codes[j])
         self.on[: self._used] = self.cells.sample_codes(self.code[: self._used])
-        self._free = free.tolist()
+        self._unused = len(free)
+        self._free[: self._unused] = free
 
     def coefficients(self, slots: np.ndarray) -> np.ndarray:
         """Return the slopes of sigma at the samples, 0 on slides (len(slots), n)."""

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from flowsim.engines.piecewise.detection import project_all
 from flowsim.engines.piecewise.expansion import compiled, summing
+from flowsim.engines.piecewise.margins import project_all
 
 
 @compiled
@@ -36,24 +36,25 @@ def coefficients(code, index, orientation, slope, out):  # pragma: no cover - co
 @compiled
 def add_up(  # pragma: no cover - compiled
     order, rows, x, steep, end, unit, weight, slope, X, norms, index, orientation, first, samples,
-    codes, felt, strength, whole,
+    codes, felt, strength, shape, whole,
 ):  # fmt: skip
     """Go through the crossings, listed by time in `order`.
 
     X (d, n); samples[first[g] : first[g+1]] are those of hyperplane g; codes (K, G), those of
     the walkers at the start, are overwritten. Of each row felt (R, 2) receives by
     how much the neuron has been turned along the normal by then, and by how much more than in the
-    cell behind; strength (R,) a bound on what v adds to the rate of any field. whole (n,) receives
-    P at the end. Times are in units, and fields those of an expansion's units.
+    cell behind; strength (R,) a bound on what v adds to the rate of any field; shape (R,) which
+    part of what is of third order, as of its strength, has been added. whole (n,) receives P at
+    the end. Times are in units, and fields those of an expansion's units.
     """
     d, n, scale = X.shape[0], X.shape[1], weight * unit * unit
-    sums, c, seen = np.zeros((3, n)), np.empty(n), np.empty(n)
+    sums, c, seen, cubes = np.zeros((3, n)), np.empty(n), np.empty(n), np.zeros(4)
     begun = x[order[0]] if order.shape[0] > 0 else 0.0
     for i in order:
         k, g, s = rows[i, 0], rows[i, 2], x[i] - begun
         mass, behind = steep[i, 0], steep[i, 2]
         coefficients(codes[k], index, orientation, slope, c)
-        felt[i], strength[i] = 0.0, 0.0
+        felt[i], strength[i], shape[i] = 0.0, 0.0, _cubic(s, cubes)
         if mass > 0.0:
             project_all(X, steep[i, 3 : 3 + d], seen)
             felt[i, 0] = scale * _met(s, sums, c, seen)
@@ -71,10 +72,22 @@ def add_up(  # pragma: no cover - compiled
             sums[0, o] += v
             sums[1, o] += v * s
             sums[2, o] += v * s * s
+        for q in range(4):
+            cubes[q] += strength[i] * s**q
         codes[k, g] = rows[i, 4]
     s = end - begun
+    at_end = _cubic(s, cubes)
+    for i in order:
+        shape[i] = min(shape[i] / at_end, 1.0) if at_end > 0.0 else 0.0
     for o in range(n):
         whole[o] = 0.5 * unit * (s * (s * sums[0, o] - 2.0 * sums[1, o]) + sums[2, o])
+
+
+@compiled
+def _cubic(s, sums):  # pragma: no cover - compiled
+    """Return ``sum_j f_j (s - s_j)^3`` of ``sums[q] = sum_j f_j s_j^q``."""
+    value = s * (s * (s * sums[0] - 3.0 * sums[1]) + 3.0 * sums[2]) - sums[3]
+    return max(value, 0.0)
 
 
 @summing

@@ -18,6 +18,8 @@ from flowsim.engines.piecewise.expansion import BLOCK, outputs
 WORTH = 2**17
 #: Members of a block, if samples times inputs are few; and the numbers that they make else.
 MEMBERS, NUMBERS = 2**14, 2**23
+#: Members from which on it is worth a thread to move them.
+BESIDE = 2**11
 
 
 def pool() -> ThreadPoolExecutor:
@@ -68,6 +70,10 @@ class Blocks:
         block = max(block, min(MEMBERS, -(-members // available_cores())))
         starts = range(0, members, block)
         return list(pool().map(lambda u: kernel(*arguments(u, min(u + block, members))), starts))
+
+    def alone(self, members: int) -> bool:
+        """Whether so many are one block's work, but worth a thread of its own."""
+        return BESIDE <= members <= 2 * MEMBERS
 
     def each_group(
         self, start: np.ndarray, kernel: Callable[..., Any],

@@ -43,12 +43,13 @@ class Crossings:
         cells, unit = flow.cells, party.step.e.unit
         rows, x, steep = party.log
         felt, strength, known = np.zeros((len(x), 2)), np.zeros(len(x)), np.empty(cells.n)
+        shape = np.zeros(len(x))
         order = np.argsort(x, kind="stable")
         crossings = order[rows[order, 1] == PATTERN]
         added.add_up(
             crossings, rows, x, steep, party.end, unit, cells.weight, cells.slope, flow.X,
             cells.norms, cells.index, cells.orientation, *cells.samples,
-            party.sums.code.copy(), felt, strength, known,
+            party.sums.code.copy(), felt, strength, shape, known,
         )  # fmt: skip
         rest = whole - known
         fields = np.zeros((len(party.neurons), 4, cells.d))
@@ -60,12 +61,11 @@ class Crossings:
         beside = np.bincount(
             cells.index, unit * cells.weight * cells.norms * np.abs(rest), cells.n_hyperplanes
         )
-        rate = unit * float(party.step.e.rates().max(initial=0.0))
         moved, later = np.zeros(len(x)), np.zeros(len(fields))
         begun = x[crossings[0]] if len(crossings) else 0.0
         walk_turn.turn_crossing(
-            rows, x, steep, begun, party.end, unit, rate, flow.normals, party.sums.z, TOUCH, felt,
-            fields[:, 3], beside, fields[:, 0], moved, later,
+            rows, x, steep, begun, unit, flow.normals, party.sums.z, TOUCH, felt, shape,
+            fields[:, 2], fields[:, 3], beside, fields[:, 0], moved, later,
         )  # fmt: skip
         for_so_long = np.minimum(np.abs(moved), party.end) * (party.end - x)
         self.error = float(np.max(later, initial=0.0) + strength @ for_so_long)

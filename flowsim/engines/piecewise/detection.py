@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flowsim.engines.piecewise.expansion import compiled, summing
+from flowsim.engines.piecewise.expansion import compiled
 from flowsim.engines.piecewise.groupwise import (
     bound,
     drop_away,
@@ -17,7 +17,9 @@ from flowsim.engines.piecewise.groupwise import (
     spread_of,
     stops_on_way,
 )
+from flowsim.engines.piecewise.margins import margin_polynomial, project_all, project_some
 from flowsim.engines.piecewise.motion import TILE, fetch, tile_of
+from flowsim.engines.piecewise.restless import LINES, list_restless
 from flowsim.engines.piecewise.roots import first_exit, horner
 
 #: What a neuron meets first: nothing, a hyperplane, a = 0, the end of a slide.
@@ -61,43 +63,6 @@ def reach(h, size, along, aside):  # pragma: no cover - compiled
         bend += aside[i] * power
         kept += min(0.0, along[i] * power)
     return size[1] * h + curve, curve, kept, aside[1] * h + bend, bend
-
-
-@summing
-def project_all(normals, w, out):  # pragma: no cover - compiled
-    """Write ``nu_g . w`` (G,) for all hyperplanes; normals (d, G)."""
-    f, row = w[0], normals[0]
-    for g in range(out.shape[0]):
-        out[g] = f * row[g]
-    for s in range(1, normals.shape[0]):
-        f, row = w[s], normals[s]
-        for g in range(out.shape[0]):
-            out[g] += f * row[g]
-
-
-@compiled
-def project_some(normals, count, chosen, w, out):  # pragma: no cover - compiled
-    """Write ``nu_g . w`` for the hyperplanes g of chosen (count,); all, if they are so many."""
-    if count == normals.shape[1]:
-        project_all(normals, w, out[:count])
-        return
-    for c in range(count):
-        g, s = chosen[c], 0.0
-        for i in range(normals.shape[0]):
-            s += normals[i, g] * w[i]
-        out[g] = s
-
-
-@compiled
-def margin_polynomial(normals, g, W, h, out):  # pragma: no cover - compiled
-    """Write the coefficients (order+1,) of ``nu_g . w`` in powers of time / h; W (order+1, d)."""
-    power = 1.0
-    for o in range(out.shape[0]):
-        s = 0.0
-        for i in range(normals.shape[0]):
-            s += normals[i, g] * W[o, i]
-        out[o] = s * power
-        power *= h
 
 
 @compiled
@@ -235,8 +200,8 @@ def _survey(  # pragma: no cover - compiled
 
 @compiled
 def scan(  # pragma: no cover - compiled
-    h, near_h, unit, normals, code, active, start, members, u0, u1, z, mass, first, A, W, balance,
-    sign, touch, table, spread, planes, jumps, x, what, where, kinks,
+    h, near_h, unit, normals, code, active, start, members, u0, u1, z, mass, first, A, W, D,
+    balance, sign, touch, table, spread, planes, jumps, x, what, where, kinks,
 ):  # fmt: skip
     """Find the first event within `h` (in units) of members u0 to u1, if it is before `near_h`.
 
@@ -249,21 +214,28 @@ def scan(  # pragma: no cover - compiled
     own_a, own_w, bounds = np.empty(p), np.empty((p, d)), np.empty(3)
     margin, slope = np.empty(hyperplanes), np.empty(hyperplanes)
     all_planes, chosen = np.arange(hyperplanes), np.empty(hyperplanes, dtype=np.int64)
-    on_way, tile = np.empty((1, 1, d + 1)), tile_of(d, TILE)
+    on_way, tile, lines = np.empty((1, 1, d + 1)), tile_of(d, TILE), np.empty((LINES, TILE))
+    restless, needs = np.empty(u1 - u0, np.int64), np.empty(u1 - u0)
     q = np.searchsorted(start, u0, side="right") - 1
     while q < active.shape[0] and start[q] < u1:
         wide = start[q + 1] - start[q] > d + 1
         u, own1 = max(u0, start[q]), min(u1, start[q + 1])
-        near, count, j0, stops = all_planes, hyperplanes, members[u], 0
+        near, count, j0, stops, who = all_planes, hyperplanes, members[u], 0, members
         if wide:
+            own1 = list_restless(
+                near_h, unit, u, own1, members, z, balance, D[q], normals, code[j0], touch, tile,
+                lines, margin, chosen, needs, restless,
+            )  # fmt: skip
+            u, who = 0, restless
+        if wide and own1 > 0:
             near = chosen
             count, stops, on_way = _survey(
-                near_h, q, u, own1, normals, code[j0], members, z, first, A, W, touch, size,
+                near_h, q, 0, own1, normals, code[j0], restless, z, first, A, W, touch, size,
                 margin, chosen, bounds, on_way,
             )  # fmt: skip
         while u < own1:
             some = min(own1 - u, TILE)
-            tile.who[:some] = members[u : u + some]
+            tile.who[:some] = who[u : u + some]
             if wide:
                 fetch(some, z, tile)
                 mark_away(
@@ -288,12 +260,3 @@ def scan(  # pragma: no cover - compiled
                     )
             u += some
         q += 1
-
-
-@compiled
-def norm(z):  # pragma: no cover - compiled
-    """Return the Euclidean norm."""
-    s = 0.0
-    for i in range(z.shape[0]):
-        s += z[i] ** 2
-    return np.sqrt(s)

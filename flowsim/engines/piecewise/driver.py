@@ -12,6 +12,7 @@ from flowsim.engines.alignment_watch import AlignmentWatch
 from flowsim.engines.piecewise.checkpoint import Checkpoint
 from flowsim.engines.piecewise.expander import Expansion
 from flowsim.engines.piecewise.integrator import Integrator
+from flowsim.engines.piecewise.lengths import is_off
 from flowsim.engines.piecewise.step import Step
 from flowsim.engines.record import (
     REPORT_EVERY,
@@ -93,7 +94,7 @@ def integrate(
         if user is not None and (end := _user_events(record, integrator, plan, user)) is not None:
             tau = end
         if watch.waits and (x := watch.end_within(integrator, plan, tau)) is not None:
-            if integrator.is_off(plan, x):  # look again from nearer by
+            if is_off(integrator, plan, x):  # look again from nearer by
                 watch.waits, tau = True, NEARER * x
             else:
                 record.alignment_time = integrator.time + x

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from flowsim.engines.piecewise.walkers import Party
 
 #: Neurons may be turned by at most so many times the tolerance.
-CORRECTED = 1000.0
+CORRECTED = 2000.0
 
 
 def largest_turn(rtol: float) -> float:
@@ -43,7 +43,7 @@ def largest_turn(rtol: float) -> float:
     Events inside it are off by a part of that, so it is less in terms of looser tolerances; states
     at its end by what `Feedback.error` estimates.
     """
-    return min(max((1e-6 / rtol) ** 0.5, 1.0), CORRECTED) * rtol
+    return min(max((4e-6 / rtol) ** 0.5, 1.0), CORRECTED) * rtol
 
 
 @dataclass(frozen=True, eq=False)

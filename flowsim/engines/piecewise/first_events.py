@@ -62,8 +62,9 @@ def scan(flow: Integrator, e: Expansion, h: float, within: float) -> Step:
         len(e.members), detection.scan,
         lambda u0, u1: (
             span, near, e.unit, flow.normals, state.code, e.active, e.start, e.members, u0, u1,
-            state.z, e.mass, e.first, e.A, e.W, state.balance, state.sign, TOUCH, flow.table,
-            flow.spread, flow.planes, jumps, step.x, step.what, step.where, step.kinks,
+            state.z, e.mass, e.first, e.A, e.W, e.D, state.balance, state.sign, TOUCH, flow.table,
+            flow.spread, flow.planes, jumps, step.x, step.what, step.where,
+            step.kinks,
         ),
         looks=True,
     )  # fmt: skip

@@ -136,12 +136,12 @@ def mark_away(  # pragma: no cover - compiled
     for c in range(listed):
         g = chosen[c]
         side = code[g]
-        _products(normals[:, g], tile.old[1:], count, margin)
+        products(normals[:, g], tile.old[1:], count, margin)
         for u in range(count):
             far[u] = side * margin[u] > bounds[0] + touch
             ahead[u] = side * margin[u] > bounds[1] + touch
         for s in range(stops):
-            _products(on_way[s, c], tile.old, count, margin)
+            products(on_way[s, c], tile.old, count, margin)
             for u in range(count):
                 ahead[u] &= side * margin[u] > bounds[1] + touch
         for u in range(count):
@@ -149,7 +149,7 @@ def mark_away(  # pragma: no cover - compiled
 
 
 @compiled
-def _products(row, columns, count, out):  # pragma: no cover - compiled
+def products(row, columns, count, out):  # pragma: no cover - compiled
     out[:count] = 0.0
     for i in range(row.shape[0]):
         f, column = row[i], columns[i]

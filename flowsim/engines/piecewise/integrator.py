@@ -7,7 +7,6 @@ and the step is as long as that is known to the tolerance (docs/engine.md, two l
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
@@ -16,28 +15,32 @@ import numpy as np
 from flowsim.alignment.plan import plan_of
 from flowsim.cells import Cells
 from flowsim.engines.groups import Groups
-from flowsim.engines.piecewise import closed_form, detection, fading, feedback, first_events, motion
+from flowsim.engines.piecewise import (
+    closed_form,
+    detection,
+    fading,
+    feedback,
+    first_events,
+    lengths,
+    motion,
+    riders,
+)
 from flowsim.engines.piecewise.coalescence import Members, coalesced
 from flowsim.engines.piecewise.expander import Expander, Expansion
 from flowsim.engines.piecewise.feedback import largest_turn
 from flowsim.engines.piecewise.first_events import FirstEvents
+from flowsim.engines.piecewise.lengths import SAFETY, turning
 from flowsim.engines.piecewise.long_steps import LongSteps
 from flowsim.engines.piecewise.roots import binomials
-from flowsim.engines.piecewise.step import Moved, Step, Walked, turning, where_turned
+from flowsim.engines.piecewise.step import Moved, Step, Walked
 from flowsim.engines.piecewise.walk_arrays import Log, Scratch
 from flowsim.engines.piecewise.walkers import Party
 from flowsim.engines.switching import Rules, Switching
 from flowsim.events import ALIVE, Event, EventLog, Events
 from flowsim.state import State
 
-#: Part of the tolerance that the predicted effect of crossings may use up.
-SAFETY = 0.5
 #: Effects below this part of the tolerance are none, however often neurons cross.
 NOTHING = 1e-6
-#: Part of it that crossings may have used up before a slide ends.
-EXIT = 0.01
-#: The predicted effect may change by this factor from step to step.
-CHANGE = 4.0
 #: A step looks for events within this many times the last one's length.
 OUTLOOK = 8.0
 #: At first it looks only so many times that length ahead.
@@ -200,7 +203,7 @@ class Integrator:
             if cut is not None:
                 step.tau, step.cause = cut, None
                 continue
-            longer = self._may_be_longer(step, ends, kinks)
+            longer = lengths.may_be_longer(self, step, ends, kinks)
             if longer >= 1.0:
                 break
             # Up to the first event there is no error.
@@ -224,36 +227,11 @@ class Integrator:
             coming = self.first_events.until(within / e.unit if within < h else np.inf)
             ends, kinks = step.x[coming] * e.unit, step.kinks[coming]
             if len(ends):
-                step.tau = self._length(ends, kinks, step.what[coming] == detection.SLIDE, h)
+                exits = step.what[coming] == detection.SLIDE
+                step.tau = lengths.until_turned(self, ends, kinks, exits, h)
                 if step.tau <= ends[-1]:
                     break
         return step, ends, kinks
-
-    def _length(self, t: np.ndarray, kink: np.ndarray, exits: np.ndarray, h: float) -> float:
-        """Return how far to go: until the crossings' effect is as large as it may be.
-
-        t ascends; where `exits`, a slide ends.
-        """
-        if self.every_event:
-            return float(t[0])
-        tau = where_turned(t, kink, self.allowance, h)
-        ends = t[exits & (t <= tau)]
-        # The error grows with the time.
-        safe = bisect_right(ends, 1.0, key=lambda at: self._exit_error(t, kink, float(at)))
-        return float(t[t < ends[safe]][-1]) if safe < len(ends) else tau
-
-    def _exit_error(self, t: np.ndarray, kink: np.ndarray, at: float) -> float:
-        """Return how far off, over what is allowed, neurons are `at` a slide's end.
-
-        Fields, which tell when it is, may not be wrong by as much as can be corrected.
-        """
-        return turning(t, kink, at) / (EXIT * self.rtol)
-
-    def is_off(self, step: Step, tau: float) -> bool:
-        """Whether crossings before `tau` have made the step's residual wrong there."""
-        known = step.kinks > 0.0
-        ends = step.x[known] * step.e.unit
-        return not self.every_event and self._exit_error(ends, step.kinks[known], tau) > 1.0
 
     def _attempt(self, step: Step, cut: float | None) -> float | None:
         """Let neurons that change cells walk; return where the step must end, if somewhere.
@@ -273,6 +251,7 @@ class Integrator:
             walks[step.cause.neurons] = False
         if not np.any(walks):
             return Walked(walks)
+        others = riders.move_beside(self, e, x, walks)
         acts = not (self.frozen or self.every_event) and (
             step.effect > NOTHING * self.rtol or bool(np.any(step.what[walks] != detection.MARGIN))
         )
@@ -280,44 +259,22 @@ class Integrator:
         step.rate = closed_form.largest_rate(self, e)
         party.walk(x)
         if not acts or party.cut is not None:
-            return Walked(walks, party)
-        return Walked(walks, party, feedback.find(self, e, party, tau))
+            return Walked(walks, party, others=others)
+        return Walked(walks, party, feedback.find(self, e, party, tau), others)
 
     def _moved(self, step: Step, tau: float, walked: Walked) -> Moved:
         """Return all neurons after `tau`."""
-        e, groups, state = step.e, self.groups, self.state.moving()
-        x = tau / e.unit if np.isfinite(tau) else 0.0
-        drifts = self.blocks.each_member(
-            len(e.members), motion.ride,
-            lambda u0, u1: (
-                x, e.unit, e.active, e.start, e.members, walked.walks, u0, u1, state.z,
-                state.exponent, e.first, e.A, e.W, e.D, e.fades, groups.projected,
-                groups.projector, state.balance, state.gap, state.gap_exponent, state.sign,
-            ),
-        )  # fmt: skip
-        drift, party = max(drifts, default=0.0), walked.party
+        e, party = step.e, walked.party
+        if walked.others is not None:
+            state, drift = walked.others.result()
+        else:
+            x = tau / e.unit if np.isfinite(tau) else 0.0
+            state, drift = riders.move(self, e, x, walked.walks)
         if party is None:
             return Moved(state, None, drift)
         feedback.turn_others(self, e, state, walked.walks, walked.feedback)
         party.put_into(state)
         return Moved(state, party, max(drift, party.drift))
-
-    def _may_be_longer(self, step: Step, t: np.ndarray, kink: np.ndarray) -> float:
-        """Return by which factor crossings might act for longer; less than 1 for too long."""
-        assert step.walked is not None
-        party, found = step.walked.party, step.walked.feedback
-        if party is None or not party.summed:
-            return 1.0
-        exits = party.exits()
-        exit_error = self._exit_error(t, kink, float(exits.max())) if len(exits) else 0.0
-        large = np.inf
-        # What neurons are turned by grows with the square of the time, its error faster.
-        factor = min(
-            np.sqrt(self.largest_turn / found.turned) if found.turned > 0.0 else large,
-            (self.rtol / found.error) ** 0.25 if found.error > 0.0 else large,
-            1.0 / np.sqrt(exit_error) if exit_error > 0.0 else large,
-        )
-        return float(factor)
 
     def moved(self, step: Step, tau: float) -> State:
         """Return what the state of all neurons will be after the first `tau` of the step."""
@@ -346,7 +303,7 @@ class Integrator:
         """Take a step in the residual's polynomial."""
         if tau is None or tau == step.tau:
             tau, cause, found = step.tau, step.cause, step.moved
-            self._learn(step)
+            self.allowance = lengths.next_allowance(self, step)
         else:
             cause, found = None, self._moved(step, tau, self._walked(step, tau))
         assert found is not None
@@ -370,20 +327,6 @@ class Integrator:
     def _report(self, events: Events | Iterable[Event], log: EventLog) -> None:
         """Note events, once for each member of the neurons that they are of."""
         log.extend(events if self.members is None else self.members.events(events))
-
-    def _learn(self, step: Step) -> None:
-        """Let the next step's crossings have an effect whose error is about that allowed."""
-        assert step.walked is not None
-        party, found = step.walked.party, step.walked.feedback
-        if party is None or not party.summed:
-            return
-        if not step.shortened and step.effect < self.allowance / CHANGE:
-            return
-        used = max(found.error / self.rtol, found.turned / self.largest_turn)
-        # Errors grow with the fourth power of the time, effects with the second.
-        factor = np.sqrt(SAFETY / used) if used > 0.0 else CHANGE
-        wanted = step.effect * min(max(factor, 1.0 / CHANGE), CHANGE)
-        self.allowance = max(wanted, SAFETY * self.rtol)
 
     def _take_closed(self, step: Step, log: EventLog, tau: float) -> None:
         """Take a step in closed form."""

@@ -92,16 +92,18 @@ def _normalise(count, tile, exponent):  # pragma: no cover - compiled
 
 
 @compiled
-def project(P, w):  # pragma: no cover - compiled
-    """Replace w (d,), a view, by P w."""
-    d = w.shape[0]
-    moved = np.empty(d)
-    for i in range(d):
-        moved[i] = 0.0
-        for s in range(d):
-            moved[i] += P[i, s] * w[s]
-    for i in range(d):
-        w[i] = moved[i]
+def project(P, count, tile):  # pragma: no cover - compiled
+    """Replace w of the first `count` neurons of a tile by P w; its `old` is lost."""
+    new, old = tile.new[1:], tile.old[1:]
+    for i in range(P.shape[0]):
+        old[i, :count] = 0.0
+        for s in range(P.shape[0]):
+            f = P[i, s]
+            for c in range(count):
+                old[i, c] += f * new[s, c]
+    for i in range(P.shape[0]):
+        for c in range(count):
+            new[i, c] = old[i, c]
 
 
 @compiled
@@ -137,8 +139,8 @@ def ride(  # pragma: no cover - compiled
                 u += 1
             if wide:
                 _combine(count, basis, z, tile)
-            for c in range(count if projected[g] else 0):
-                project(projector[g], tile.new[1:, c])
+            if projected[g]:
+                project(projector[g], count, tile)
             drift = max(drift, settle(count, tile, z, exponent, balance, gap, gap_exponent, sign))
         q += 1
     return drift

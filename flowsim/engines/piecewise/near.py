@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flowsim.engines.piecewise.detection import norm, project_all, reach
+from flowsim.engines.piecewise.detection import reach, split
 from flowsim.engines.piecewise.expansion import inlined
+from flowsim.engines.piecewise.margins import norm, project_all
 
 #: A list reaches so many times as far as the neuron may turn before its next event.
 FAR = 2.0
@@ -80,6 +81,18 @@ def keep_up(
     left = near.radius[0] - _turned(w, near)
     if not (left >= needed and near.radius[0] <= TOO_FAR * needed):
         gather(FAR * needed, touch, normals, w, code, fresh, near, margin)
+
+
+@inlined
+def begin_list(
+    h, touch, normals, w, code, fresh, polynomials, sizes, near, margin
+):  # pragma: no cover
+    """Make the first list where a neuron has come to, as if its `polynomials` went on for `h`."""
+    size, along, aside = sizes[0], sizes[1], sizes[2]
+    split(polynomials, size, along, aside)
+    _, _, kept, turn, _ = reach(h, size, along, aside)
+    radius = FAR * (turn + touch) / (kept * norm(w)) if kept > 0.0 else 0.0
+    gather(radius, touch, normals, w, code, fresh, near, margin)
 
 
 @inlined

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ class Walked:
     walks: np.ndarray  # (m,)
     party: Party | None = None
     feedback: Feedback = NO_FEEDBACK
+    others: Future[tuple[State, float]] | None = None  # those that do not, moved meanwhile
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,31 +72,3 @@ class Step:
     def still(self) -> bool:
         """Whether nothing moves and nothing ever will."""
         return bool(np.isinf(self.tau))
-
-
-def turning(t: np.ndarray, kink: np.ndarray, at: float) -> float:
-    """Return ``1/2 sum_{t_j < at} kink_j (at - t_j)^2``, whatever else is in t."""
-    before = t < at
-    return 0.5 * float(np.sum(kink[before] * (at - t[before]) ** 2))
-
-
-def where_turned(t: np.ndarray, kink: np.ndarray, effect: float, h: float) -> float:
-    """Return when `turning` reaches `effect`, at most `h`; t ascends.
-
-    Summed from one time to the next, so that near coincidences cost no digits.
-    """
-    gap = np.diff(t, prepend=0.0, append=h)
-    slope = np.append(0.0, np.cumsum(kink))  # the rate at which fields go wrong
-    gained = slope * gap
-    speed = np.cumsum(gained) - gained
-    turned = np.cumsum(gap * (speed + 0.5 * gained))
-    beyond = np.flatnonzero(turned > effect)
-    if len(beyond) == 0:
-        return h
-    i = int(beyond[0])
-    before = float(turned[i - 1]) if i > 0 else 0.0
-    start = float(t[i - 1]) if i > 0 else 0.0
-    left = effect - before
-    # The stable root of slope/2 s^2 + speed s = left.
-    s = 2.0 * left / (speed[i] + np.sqrt(speed[i] ** 2 + 2.0 * slope[i] * left))
-    return min(start + float(s), h)

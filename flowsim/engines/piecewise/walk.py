@@ -24,7 +24,7 @@ from flowsim.engines.piecewise.detection import (
 from flowsim.engines.piecewise.entering import choose, cross, recode
 from flowsim.engines.piecewise.expansion import compiled, inlined
 from flowsim.engines.piecewise.motion import evaluate, settle
-from flowsim.engines.piecewise.near import gather, keep_up, leave, update_margins
+from flowsim.engines.piecewise.near import begin_list, keep_up, leave, update_margins
 from flowsim.engines.piecewise.own import expand, onto_slides, shift, terms_of
 from flowsim.engines.piecewise.slides import slide_exit
 from flowsim.engines.piecewise.steepness import note_arrival, note_leaving
@@ -180,7 +180,10 @@ def _walk_one(  # pragma: no cover - compiled
         tile.new[:, 0] = new
         drift = max(drift, settle(1, tile, zs, exponent, balance, gap, gap_exponent, sign))
         if near.radius[0] < 0.0:
-            gather(0.0, touch, normals, z[1:], code, fresh, near, line)
+            begin_list(
+                min(OUTLOOK * mean, end - x - at), touch, normals, z[1:], code, fresh, own_w[:p],
+                sizes[:, :p], near, line,
+            )  # fmt: skip
         else:
             update_margins(z[1:], near)
         if what == NOTHING:

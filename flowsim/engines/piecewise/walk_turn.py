@@ -11,8 +11,9 @@ from flowsim.engines.piecewise.turning import turn
 from flowsim.engines.piecewise.walk import list_slides, span_slides
 from flowsim.events import ALIVE, kind_code
 
-#: By how much of it may be wrong what is known only at the end of what crossings do to later ones.
-UNSURE = 0.2
+#: By how much of it may be wrong what is known only at the end of what crossings do to later ones,
+#: the more of it is added afterwards.
+UNSURE = 0.5
 
 PATTERN = kind_code("pattern")
 
@@ -57,7 +58,7 @@ def _product(c, r, x):  # pragma: no cover - compiled
 
 @compiled
 def turn_crossing(  # pragma: no cover - compiled
-    rows, x, steep, begun, end, unit, rate, normals, z, touch, felt, rest, beside, F0, moved, later
+    rows, x, steep, begun, unit, normals, z, touch, felt, shape, D, rest, beside, F0, moved, later
 ):
     """Add to F0 (K, d), those of the last cells, what comes of when they were entered.
 
@@ -66,9 +67,10 @@ def turn_crossing(  # pragma: no cover - compiled
     for longer or shorter. So it has where it was turned over the hyperplane at the end of the step
     before, `z` (K, d+1) being where it began.
 
-    `felt` is that of `added`, rest (K, d) the fields of what it does not know, of third order in
-    time, and beside (G,) what that adds to them at a hyperplane; neurons turn at most at `rate`.
-    moved (R,) receives by how much crossings are later, later (K,) by how much F0 may be wrong.
+    `felt` and `shape` are those of `added`, D and rest (K, d) the fields of the last cells and
+    those of what `added` does not know, of third order in time; beside (G,) is what that adds to
+    them at a hyperplane. moved (R,) receives by how much crossings are later, later (K,) by how
+    much F0 may be wrong.
     """
     d = normals.shape[0]
     for i in range(rows.shape[0]):
@@ -76,11 +78,11 @@ def turn_crossing(  # pragma: no cover - compiled
         if rows[i, 1] != PATTERN:
             continue
         k, g, v = rows[i, 0], rows[i, 2], steep[i, 1]
-        part = ((x[i] - begun) / (end - begun)) ** 3 if end > begun else 1.0
-        others, margin = 0.0, 0.0
+        part, others, margin, rate = shape[i], 0.0, 0.0, 0.0
         for s in range(d):
             others += part * steep[i, 3 + s] * rest[k, s]
             margin += normals[s, g] * z[k, 1 + s]
+            rate += D[k, s] ** 2
         turned = felt[i, 0] + others
         if x[i] == 0.0 and abs(margin) > touch:
             turned += margin / z[k, 0]
@@ -90,9 +92,10 @@ def turn_crossing(  # pragma: no cover - compiled
             jump += steep[i, 3 + d + s] ** 2
             F0[k, s] += felt[i, 1] * normals[s, g] + by * steep[i, 3 + d + s]
         if rows[i, 3] == -rows[i, 4]:
-            jump = np.sqrt(jump) / abs(v) if v != 0.0 else 0.0
-            wrong = min(1.0, rate * (x[i] - begun)) * abs(turned) + UNSURE * abs(others)
-            later[k] += part * beside[g] + jump * wrong
+            jump = np.sqrt(jump)
+            turns = (np.sqrt(rate) + unit * jump) * (x[i] - begun)
+            wrong = min(1.0, turns) * abs(turned) + UNSURE * (1.0 - part) * abs(others)
+            later[k] += part * beside[g] + (jump / abs(v) if v != 0.0 else 0.0) * wrong
         if v != 0.0:
             moved[i] = -turned / (unit * v)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
     from flowsim.engines.piecewise.integrator import Integrator
     from flowsim.engines.piecewise.step import Step
 
-#: Walkers of a chunk, which has a log of its own.
-CHUNK = 128
+#: Walkers of a chunk, which has a log of its own: few are dealt out to so many `HANDS`. How many
+#: there are decides, and never the cores, so that sums are rounded alike on every machine.
+FEWEST, MOST, HANDS = 32, 128, 4
 #: Rows of a chunk's log; a full one is emptied and the walk goes on.
 LOG_ROWS = 2**12
 #: A neuron may have so many events a hyperplane, and some, without progress in time.
@@ -69,11 +71,11 @@ class Party:
             idle=np.zeros(count, np.int64),
         )  # fmt: skip
         w = self.walkers
+        self._chunk = min(max(FEWEST, -(-count // HANDS)), MOST)
         moments = walk_sums.MOMENTS if summed else 0
         self.sums = walk_sums.sums(w.z, e.mass[neurons], w.code, moments)
         self._sides = [
-            np.zeros((2, moments, flow.cells.d, flow.cells.n_hyperplanes))
-            for _ in range(0, count, CHUNK)
+            np.zeros((2, moments, flow.cells.d, flow.cells.n_hyperplanes)) for _ in self._starts
         ]
         self.end = 0.0
         self._state = State(
@@ -110,11 +112,10 @@ class Party:
         plan = flow.plan_of_walks._replace(tie=e.tie)
         patience = PATIENCE * cells.n_hyperplanes + 100
         count = len(self.neurons)
-        starts = list(range(0, count, CHUNK))
-        self.end = end
+        starts, self.end = self._starts, end
 
         def chunk(k0: int) -> tuple[float, list[tuple[np.ndarray, ...]]]:
-            k1 = min(k0 + CHUNK, count)
+            k1 = min(k0 + self._chunk, count)
             work, log = self.take_scratch()
             drift, drained = 0.0, []
             while True:
@@ -123,7 +124,7 @@ class Party:
                     walk.walk(
                         k0, k1, end, e.unit, walk_arrays.with_sides(plan, work), e.ends, w, e.start,
                         e.first, e.A, e.W, e.base, TOUCH, flow.table, patience,
-                        flow.rtol, self.sums, self._sides[k0 // CHUNK], log, work,
+                        flow.rtol, self.sums, self._sides[k0 // self._chunk], log, work,
                     ),
                 )  # fmt: skip
                 filled = int(log.count[0])
@@ -134,19 +135,29 @@ class Party:
                     return drift, drained
 
         while starts:
-            threads = len(starts) > 1 and available_cores() > 1
-            for drift, drained in pool().map(chunk, starts) if threads else map(chunk, starts):
+            for drift, drained in self._each(chunk, starts):
                 self.drift = max(self.drift, drift)
                 self._drained += drained
             asking = np.flatnonzero(w.status == walk_arrays.ASKS)
             for k in asking:
                 self._answer(int(k))
-            starts = sorted({int(k) // CHUNK * CHUNK for k in asking})
+            starts = sorted({int(k) // self._chunk * self._chunk for k in asking})
         cut = w.status == walk_arrays.CUT
         # A walker that must end its step before another has come that far ends it for all.
         short = cut & (w.x < end)
         if np.any(short):
             self.cut = float(w.x[short].min()) * e.unit
+
+    @property
+    def _starts(self) -> list[int]:
+        """The first walker of each chunk."""
+        return list(range(0, len(self.neurons), self._chunk))
+
+    @staticmethod
+    def _each(job: Callable[[int], Any], starts: list[int]) -> Iterable[Any]:
+        """Return what a job gives for each chunk, done on all cores if there are several."""
+        threads = len(starts) > 1 and available_cores() > 1
+        return pool().map(job, starts) if threads else map(job, starts)
 
     def turned_by_kept(self) -> float:
         """Return a bound on what kept neurons turn others by: what they have added is not known."""
@@ -194,7 +205,7 @@ class Party:
         if self.sums.moved.shape[1]:
             for g in planes:
                 walk_sums.change_side(
-                    self.sums.moved[k], g, before[g], after[g], self._sides[k // CHUNK]
+                    self.sums.moved[k], g, before[g], after[g], self._sides[k // self._chunk]
                 )
         patterns = np.column_stack(
             [np.full((len(planes), 2), (k, PATTERN)), planes, before[planes], after[planes]]
@@ -211,17 +222,25 @@ class Party:
         """Return the moments (MOMENTS, n), in units, of what the neurons have added to outputs."""
         flow, e, count = self.flow, self.step.e, len(self.neurons)
         cells = flow.cells
-        work, log = self.take_scratch()
-        for i, U in enumerate(self._sides):
-            k0 = i * CHUNK
+
+        def finish(k0: int) -> np.ndarray:
+            work, log = self.take_scratch()
+            U = self._sides[k0 // self._chunk]
             walk_sums.finish(
-                k0, min(k0 + CHUNK, count), self.end, self.walkers, self.sums, e.start, e.first,
-                e.A, e.W, work.ridden, U,
+                k0, min(k0 + self._chunk, count), self.end, self.walkers, self.sums, e.start,
+                e.first, e.A, e.W, work.ridden, U,
             )  # fmt: skip
-        self.give_back(work, log)
+            self.give_back(work, log)
+            return U
+
         out = np.empty((walk_sums.MOMENTS, cells.n))
         walk_sums.outputs_of_sides(
-            flow.X, cells.index, cells.orientation, cells.slope, sum(self._sides), out
+            flow.X,
+            cells.index,
+            cells.orientation,
+            cells.slope,
+            sum(self._each(finish, self._starts)),
+            out,
         )
         return out
 
