@@ -41,16 +41,15 @@ class Basis:
         data = claim.data
         if claim.everything:
             return cls(data.n, None, None)
-        core = {(claim.neurons[j].code, claim.neurons[j].slides) for j in claim.having("core")}
+        core = {cell.features for cell in claim.cells("core")}
         span = Span.of([data.columns(code, slides) for code, slides in sorted(core)])
         if span.size == 0:
             raise NotProvedError("the core fits nothing")
-        carried = {(claim.neurons[j].code, claim.neurons[j].slides)
-                   for j in claim.having("carried")} - core  # fmt: skip
+        carried = {cell.features for cell in claim.cells("carried")} - core
         for code, slides in sorted(carried):
             if not span.contains(data.columns(code, slides)):
                 raise NotProvedError("a carried neuron can fit what the core cannot")
-        loose = {g for j in claim.having("core", "carried") for g in claim.neurons[j].open}
+        loose = {g for cell in claim.cells("core", "carried") for g in cell.open}
         for g in sorted(loose):
             if not span.contains(data.kink_column(g)):
                 raise NotProvedError(

@@ -30,18 +30,15 @@ def with_edges(view: View, p: Proposal) -> Proposal:
     cells = view.cells
     for _ in range(ROUNDS):
         code, walls = p.code.copy(), p.walls.copy()
-        opened = (
-            (code == 0)
-            & open_planes(cells, p.basis)
-            & np.isin(p.roles, ("core", "carried"))[:, None]
-        )
+        moving = np.isin(p.roles, ("core", "carried"))
+        opened = (code == 0) & open_planes(cells, p.basis) & moving[:, None]
         if np.any(opened):
             p = _on_new_cells(view, replace(p, open=p.open | opened), np.where(opened, 1, code))
             continue
-        for members, g, side, condition in _slide_conditions(view, p):
-            value = view.sign[members[0]] * float(condition @ p.r_star)
+        for kinds, g, side, condition in _slide_conditions(view, p):
+            value = p.sign[kinds[0]] * float(condition @ p.r_star)
             if abs(value) <= STRICT * field_scale(cells, p.r_star):
-                code[members, g], walls[members, g] = side, True
+                code[kinds, g], walls[kinds, g] = side, True
         if np.array_equal(code, p.code):
             return p
         p = _on_new_cells(view, replace(p, walls=walls), code)
@@ -58,22 +55,24 @@ def _on_new_cells(view: View, p: Proposal, code: np.ndarray) -> Proposal:
 
 
 def _slide_conditions(view: View, p: Proposal) -> Iterator[tuple[np.ndarray, int, int, np.ndarray]]:
-    """Yield neurons, hyperplane, side and row: ``sign(a) row . r > 0`` keeps them off that side."""
+    """Yield kinds, hyperplane, side and row: ``sign(a) row . r > 0`` keeps them off that side."""
     cells = view.cells
-    moving = np.flatnonzero((p.roles == "core") | (p.roles == "carried"))
+    moving = p.kinds("core", "carried")
     sliding = moving[np.any(p.code[moving] == 0, axis=1)]
     if len(sliding) == 0:
         return
-    keys = np.column_stack([p.code[sliding], p.walls[sliding], view.sign[sliding]]).astype(np.int8)
+    keys = np.column_stack([p.code[sliding], p.walls[sliding], p.sign[sliding]]).astype(np.int8)
     first, number = distinct_rows(keys)
     plus, minus = cells.side_coefficients
     moment = cells.weight * cells.orientation * cells.norms
-    for i, j in enumerate(sliding[first]):
-        planes = np.flatnonzero(p.code[j] == 0)
+    for i, kind in enumerate(sliding[first]):
+        planes = np.flatnonzero(p.code[kind] == 0)
         normals = cells.normals[planes]
         if projector(normals)[1] < len(planes):
             raise NoClaimError("a neuron slides on linearly dependent hyperplanes")
-        rows = cells.weight * (multiplier_map(normals) @ cells.X.T) * cells.coefficients(p.code[j])
+        rows = (
+            cells.weight * (multiplier_map(normals) @ cells.X.T) * cells.coefficients(p.code[kind])
+        )
         for row, g in zip(rows, planes.tolist(), strict=True):
             here = np.where(cells.index == g, moment, 0.0)
             yield sliding[number == i], g, 1, row - here * plus
@@ -85,9 +84,9 @@ def check_slides(view: View, p: Proposal, size: float) -> None:
     if p.everything:
         return
     cells = view.cells
-    for members, g, _, condition in _slide_conditions(view, p):
-        j = members[0]
-        value = view.sign[j] * float(condition @ p.r_star)
+    for kinds, g, _, condition in _slide_conditions(view, p):
+        j = p.first[kinds[0]]
+        value = p.sign[kinds[0]] * float(condition @ p.r_star)
         need = float(np.linalg.norm(condition @ p.basis)) * size
         sample = int(np.flatnonzero(cells.index == g)[0])
         if value <= STRICT * field_scale(cells, p.r_star):
