@@ -16,6 +16,8 @@ from flowsim.stationarity.limits import feature_range, least_squares_residual
 STRICT = 1e-9
 #: Columns within this part of their size of V lie in it.
 IN_RANGE = 1e-8
+#: So much of a column's square lies in V at least where the column does.
+CLOSE = 1.0 - 1e-6
 #: How often slides are looked at anew before it is given up.
 ROUNDS = 6
 
@@ -101,10 +103,16 @@ def check_slides(view: View, p: Proposal, size: float) -> None:
 
 def open_planes(cells: Cells, Q: np.ndarray) -> np.ndarray:
     """Mark hyperplanes (G,) whose kink lies in the span of Q."""
-    kink = np.zeros((cells.n, cells.n_hyperplanes))
-    kink[np.arange(cells.n), cells.index] = cells.norms
+    size = np.bincount(cells.index, weights=cells.norms**2, minlength=cells.n_hyperplanes)
+    within = np.zeros((cells.n_hyperplanes, Q.shape[1]))
+    np.add.at(within, cells.index, cells.norms[:, None] * Q)
+    # Few are close to the span, and only they are looked at closely.
+    some = np.flatnonzero(np.sum(within**2, axis=1) >= CLOSE * size)
+    kink = np.where(cells.index[:, None] == some, cells.norms[:, None], 0.0)
     rest = kink - Q @ (Q.T @ kink)
-    return np.linalg.norm(rest, axis=0) <= IN_RANGE * np.linalg.norm(kink, axis=0)
+    out = np.zeros(cells.n_hyperplanes, dtype=bool)
+    out[some] = np.linalg.norm(rest, axis=0) <= IN_RANGE * np.linalg.norm(kink, axis=0)
+    return out
 
 
 def field_scale(cells: Cells, r: np.ndarray) -> float:
