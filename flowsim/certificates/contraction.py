@@ -176,6 +176,10 @@ def _check_roles(claim: Claim) -> None:
     for j in claim.having("fading"):
         if not claim.neurons[j].gap == 0:
             raise NotProvedError(f"neuron {j} is not one that fades")
+    for dead in claim.cells("dead").values():
+        _check_off(claim.data, dead[0], claim.neurons[dead[0]])
+    for j in claim.having("origin")[:1]:  # its data decide
+        _check_origin(claim.data, j)
 
 
 def _check_role(claim: Claim, j: int, neuron: Neuron) -> None:
@@ -194,10 +198,6 @@ def _check_role(claim: Claim, j: int, neuron: Neuron) -> None:
         raise NotProvedError("where the core fits every label, all hyperplanes are open")
     if not everything and neuron.role == "free":
         raise NotProvedError(f"neuron {j} may go anywhere, but the core does not fit every label")
-    if neuron.role == "dead":
-        _check_off(data, j, neuron)
-    if neuron.role == "origin":
-        _check_origin(data, j)
 
 
 def _check_off(data: Data, j: int, neuron: Neuron) -> None:
