@@ -10,7 +10,7 @@ import numpy as np
 from flint import arb
 
 import flowsim as fs
-from flowsim.certificates.claim import Neuron
+from flowsim.certificates.claim import Cell, Neuron
 from flowsim.certificates.planes import Data
 
 
@@ -66,7 +66,9 @@ def data_of(rows: Sequence[tuple[float, ...]], y: tuple[float, ...], slope: floa
     )
 
 
-def neuron(role: str, a: float, w: tuple[float, ...], code: str, **planes) -> Neuron:
-    sides = tuple("-0+".index(side) - 1 for side in code)
+def neuron(
+    role: str, a: float, w: tuple[float, ...], code: str, held: tuple[int, ...] = (), **planes
+) -> Neuron:
+    cell = Cell(tuple("-0+".index(side) - 1 for side in code), **planes)
     gap = arb(a * a - sum(x * x for x in w))
-    return Neuron(role, 1 if a > 0 else -1, tuple(arb(x) for x in w), gap, sides, **planes)
+    return Neuron(role, 1 if a > 0 else -1, tuple(arb(x) for x in w), gap, cell, held)

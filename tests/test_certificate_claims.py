@@ -11,7 +11,8 @@ from certificate_support import data_of, neuron
 from flint import arb
 
 from flowsim.certificates.certificate import Certificate, prove
-from flowsim.certificates.claim import Claim, Network, Neuron
+from flowsim.certificates.claim import Cell, Claim, Network, Neuron
+from flowsim.certificates.claim_json import decode, encode
 from flowsim.certificates.verify import verify
 
 HALF, EIGHTH = Fraction(1, 2), Fraction(1, 8)
@@ -131,6 +132,34 @@ def test_pieces_are_not_told_where_other_cells_have_a_share():
     found = prove(two_cells(same))
     assert found.proved
     assert len(found.pieces) == 2
+
+
+# -- cells --------------------------------------------------------------------------------------
+
+
+def test_cells_that_are_told_twice_are_one_and_are_shared_in_a_file():
+    other = neuron("carried", 2.0**-9, (2.0**-10, -(2.0**-11)), "++---")
+    claim = two_cells(other)
+    first, _, last = (x.cell for x in claim.neurons)
+    assert first is not last
+    assert first == last
+    assert len({x.cell for x in claim.neurons}) == 2
+    assert first != Cell(first.code, walls=(0,))
+    restored = decode(encode(claim))
+    first, _, last = (x.cell for x in restored.neurons)
+    assert first is last
+    assert prove(restored).to_json() == prove(claim).to_json()
+
+
+def test_neurons_alike_are_told_apart_where_they_differ():
+    """Cells are looked at once for many neurons, but each must be where it is said to be."""
+    alike = [neuron("dead", 2.0**-k, (-(2.0**-k), -(2.0**-k)), "---") for k in range(3, 9)]
+    assert prove(one_cell(*alike)).proved
+    held = neuron("dead", 0.5, (-0.5, 0.25), "---", held=(1,))
+    assert "does not lie on" in why_not(one_cell(*alike, held))
+    crossed = neuron("dead", 0.5, (0.25, -0.5), "---")
+    assert "neuron 7 is not shown" in why_not(one_cell(*alike, crossed))
+    assert "neuron 7 is not off" in why_not(one_cell(*alike, neuron("dead", 0.5, (-1, -1), "--+")))
 
 
 # -- files --------------------------------------------------------------------------------------

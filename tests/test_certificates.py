@@ -13,7 +13,10 @@ import pytest
 from certificate_support import angles, bounds, later, random_system
 
 import flowsim as fs
+from flowsim.cells import Cells
 from flowsim.certificates.certificate import rounded_down
+from flowsim.certificates.claim import ROLES
+from flowsim.certificates.slides import open_planes
 
 THREE = fs.datasets.three_points()
 
@@ -268,3 +271,27 @@ def test_the_summary_of_a_plateau_says_that_light_neurons_will_leave():
     assert "The flow is near a saddle" in text
     assert "without its 14 light neurons the loss tends to the limit" in text
     assert "they leave near t = 393.8 (predicted)" in text
+
+
+def test_hyperplanes_are_open_where_the_core_fits_their_kink():
+    data = fs.Dataset([[1.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [1.0, 1.0]], np.ones(4))
+    cells = Cells.of(data, 0.0, "half", np.zeros(4))
+    kink = np.where(cells.index == 0, cells.norms, 0.0)
+    for off, expected in ((0.0, True), (1e-10, True), (1e-5, False), (0.1, False)):
+        columns = np.column_stack([kink + off * np.eye(4)[2], [0.0, 0.0, 1.0, 1.0]])
+        np.testing.assert_array_equal(
+            open_planes(cells, np.linalg.qr(columns)[0]), [expected, False, False]
+        )
+
+
+def test_neurons_of_a_kind_are_kept_together():
+    """Ten copies of each neuron are as many kinds as the neurons, and as many cells."""
+    net = fs.init.balanced(10, 2, 1e-3, seed=0)
+    many = fs.TwoLayerReLU(np.repeat(net.a, 10) / 10**0.5, np.repeat(net.W, 10, axis=0) / 10**0.5)
+    one, ten = (fs.simulate(x, THREE).final.certificate for x in (net, many))
+    assert one.proved
+    assert ten.proved
+    assert len(ten.claim.kinds) == len(one.claim.kinds)
+    assert len({id(x.cell) for x in ten.claim.neurons}) == len(one.claim.cells(*ROLES))
+    assert sorted(j for kind in ten.claim.kinds for j in kind) == list(range(100))
+    assert ten.limit_loss == one.limit_loss

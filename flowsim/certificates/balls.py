@@ -68,16 +68,22 @@ def dot(u: Sequence[arb], v: Sequence[arb]) -> arb:
     return total
 
 
+def square(v: Sequence[arb]) -> arb:
+    """Return ``v . v``."""
+    total = arb(0)
+    for x in v:
+        total += x * x
+    return total
+
+
 def norm(v: Sequence[arb]) -> arb:
     """Return the Euclidean norm."""
-    return dot(v, v).sqrt()
+    return square(v).sqrt()
 
 
 def floats(M: arb_mat) -> np.ndarray:
     """Return the midpoints, rounded."""
-    return np.array([[float(x.mid()) for x in row] for row in M.tolist()]).reshape(
-        M.nrows(), M.ncols()
-    )
+    return np.array([float(x) for x in M.entries()]).reshape(M.nrows(), M.ncols())
 
 
 def lower(x: arb) -> arb:

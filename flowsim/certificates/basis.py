@@ -41,16 +41,15 @@ class Basis:
         data = claim.data
         if claim.everything:
             return cls(data.n, None, None)
-        core = {(claim.neurons[j].code, claim.neurons[j].slides) for j in claim.having("core")}
+        core = {cell.features for cell in claim.cells("core")}
         span = Span.of([data.columns(code, slides) for code, slides in sorted(core)])
         if span.size == 0:
             raise NotProvedError("the core fits nothing")
-        carried = {(claim.neurons[j].code, claim.neurons[j].slides)
-                   for j in claim.having("carried")} - core  # fmt: skip
+        carried = {cell.features for cell in claim.cells("carried")} - core
         for code, slides in sorted(carried):
             if not span.contains(data.columns(code, slides)):
                 raise NotProvedError("a carried neuron can fit what the core cannot")
-        loose = {g for j in claim.having("core", "carried") for g in claim.neurons[j].open}
+        loose = {g for cell in claim.cells("core", "carried") for g in cell.open}
         for g in sorted(loose):
             if not span.contains(data.kink_column(g)):
                 raise NotProvedError(
@@ -71,7 +70,12 @@ class Basis:
     @cached_property
     def _gram_inverse(self) -> arb_mat:
         assert self.Q is not None
-        return (self.Q.transpose() * self.Q).inv()
+        return (self._transposed * self.Q).inv()
+
+    @cached_property
+    def _transposed(self) -> arb_mat:
+        assert self.Q is not None
+        return self.Q.transpose()
 
     @cached_property
     def gram_top(self) -> arb:
@@ -82,7 +86,7 @@ class Basis:
 
     def coordinates(self, columns: arb_mat) -> arb_mat:
         """Return ``Qᵀ`` times columns (n, k)."""
-        return columns if self.Q is None else self.Q.transpose() * columns
+        return columns if self.Q is None else self._transposed * columns
 
     def length(self, row: list[arb]) -> arb:
         """Return ``|P_V row|``, or an upper bound."""
@@ -95,7 +99,7 @@ class Basis:
         """Return the parts of a vector in V and orthogonal to it."""
         if self.Q is None:
             return r, [arb(0)] * self.n
-        part = (self.Q * (self._gram_inverse * (self.Q.transpose() * arb_column(r)))).entries()
+        part = (self.Q * (self._gram_inverse * self.coordinates(arb_column(r)))).entries()
         return part, [x - v for x, v in zip(r, part, strict=True)]
 
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 from flint import arb
 
+from flowsim._distinct import distinct_rows
 from flowsim.cells import TOUCH, Cells
 from flowsim.certificates.balls import dyadic
-from flowsim.certificates.claim import Claim, Network, Neuron
-from flowsim.certificates.planes import Code, Data
-from flowsim.certificates.proposal import Proposal, View
+from flowsim.certificates.claim import Cell, Claim, Network, Neuron
+from flowsim.certificates.planes import Data
+from flowsim.certificates.proposal import Proposal, View, numbered
 from flowsim.data import Dataset
-from flowsim.events import DEAD, ORIGIN, ZERO
+from flowsim.events import ALIVE, DEAD, ORIGIN, ZERO
 from flowsim.state import State
 
 #: Random networks that are looked at for a better one.
 TRIALS = 100
-#: Mantissas of float64.
-_BITS = 53
 _AT_REST = {DEAD: "dead", ORIGIN: "origin", ZERO: "zero"}
 #: A way down gains at least this part of what the labels could.
 WAY = 1e-9
@@ -39,20 +39,79 @@ def exact_data(data: Dataset, cells: Cells) -> Data:
     )  # fmt: skip
 
 
+@dataclass(frozen=True, eq=False)
+class _Kinds:
+    """All neurons, those alike together.
+
+    Attributes
+    ----------
+    number : (m,) int
+        Which kind each is of.
+    roles : (K,) object
+    sign : (K,) int
+    code, walls, open, held : (K, G)
+    """
+
+    number: np.ndarray
+    roles: np.ndarray
+    sign: np.ndarray
+    code: np.ndarray
+    walls: np.ndarray
+    open: np.ndarray
+    held: np.ndarray
+
+    @classmethod
+    def of(cls, view: View, p: Proposal) -> _Kinds:
+        """Return the kinds of a proposal, and those of the neurons that do not move."""
+        state = view.state
+        rest = np.flatnonzero(state.fate != ALIVE)
+        code, held = state.code[rest], np.zeros((len(rest), view.cells.n_hyperplanes), dtype=bool)
+        dead = state.fate[rest] == DEAD
+        z = state.z[rest[dead]]
+        large = np.maximum(np.abs(z[:, 0]), np.linalg.norm(z[:, 1:], axis=1))
+        held[dead] = np.abs(z[:, 1:] @ view.cells.normals.T) <= TOUCH * large[:, None]
+        first, kind = numbered(
+            state.fate[rest], state.sign[rest], distinct_rows(code)[1],
+            distinct_rows(held.view(np.int8))[1],
+        )  # fmt: skip
+        number = np.empty(len(state.z), dtype=np.int64)
+        number[view.alive], number[rest] = p.number, len(p.roles) + kind
+        roles = np.array([_AT_REST[f] for f in state.fate[rest[first]].tolist()], dtype=object)
+        nothing = np.zeros((len(first), view.cells.n_hyperplanes), dtype=bool)
+        parts = {
+            "roles": (p.roles, roles),
+            "sign": (p.sign, state.sign[rest[first]]),
+            "code": (p.code, code[first]),
+            "walls": (p.walls, nothing),
+            "open": (p.open, nothing),
+            "held": (p.held, held[first]),
+        }
+        return cls(number, **{name: np.concatenate(x) for name, x in parts.items()})
+
+    def cells(self, planes: np.ndarray) -> list[Cell]:
+        """Return each kind's cell, with its hyperplanes in some order; alike ones are one."""
+        sides = (self.code[:, planes], self.walls[:, planes], self.open[:, planes])
+        known: dict[Cell, Cell] = {}
+        out = []
+        for code, walls, loose in zip(*sides, strict=True):
+            cell = Cell(tuple(code.tolist()), _where(walls), _where(loose))
+            out.append(known.setdefault(cell, cell))
+        return out
+
+
 def claim_of(data: Data, view: View, p: Proposal) -> Claim:
     """Return the claim of a proposal."""
     planes = exact_planes(data, view.cells)
-    roles, code, *sets = _of_all(view, p)
-    code = np.ascontiguousarray(code[:, planes])
-    loose = [_tuples(x[:, planes]) for x in sets]
-    known: dict[bytes, Code] = {}
-    codes = [known.setdefault(row.tobytes(), tuple(row.tolist())) for row in code.astype(np.int8)]
-    weights, gaps = _exact_weights(view.cells, view.state, roles)
-    signs = view.state.sign.tolist()
+    kinds = _Kinds.of(view, p)
+    cells = kinds.cells(planes)
+    held = [_where(row) for row in kinds.held[:, planes]]
+    roles, signs = kinds.roles.tolist(), kinds.sign.tolist()
+    weights, gaps = _exact_weights(view.cells, view.state)
     neurons = tuple(
-        Neuron(*row) for row in zip(roles, signs, weights, gaps, codes, *loose, strict=True)
+        Neuron(roles[k], signs[k], w, gap, cells[k], held[k])
+        for k, w, gap in zip(kinds.number.tolist(), weights, gaps, strict=True)
     )
-    ways = _ways(view, p, roles, sets[2])
+    ways = _ways(view, p, kinds)
     better = None if ways or np.any(p.roles == "removed") else _better(view, p)
     return Claim(data, neurons, p.everything, float(p.turning), better, ways)
 
@@ -62,53 +121,36 @@ def exact_planes(data: Data, cells: Cells) -> np.ndarray:
     return cells.index[np.array(data.leader)]
 
 
-def _of_all(
-    view: View, p: Proposal
-) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return role, code, walls, open and held hyperplanes of every neuron."""
-    state, cells = view.state, view.cells
-    roles = [_AT_REST.get(fate, "") for fate in state.fate.tolist()]
-    for j, role in zip(view.alive.tolist(), p.roles.tolist(), strict=True):
-        roles[j] = role
-    shape = state.code.shape
-    walls, loose, held = (np.zeros(shape, dtype=bool) for _ in range(3))
-    code = state.code.copy()
-    code[view.alive], walls[view.alive] = p.code, p.walls
-    loose[view.alive], held[view.alive] = p.open, p.held
-    dead = np.flatnonzero(state.fate == DEAD)
-    z = state.z[dead]
-    large = np.maximum(np.abs(z[:, 0]), np.linalg.norm(z[:, 1:], axis=1))
-    held[dead] = np.abs(z[:, 1:] @ cells.normals.T) <= TOUCH * large[:, None]
-    return roles, code, walls, loose, held
+def _where(row: np.ndarray) -> tuple[int, ...]:
+    return tuple(np.flatnonzero(row).tolist())
 
 
-def _tuples(rows: np.ndarray) -> list[tuple[int, ...]]:
-    """Return where each row is true."""
-    out: list[tuple[int, ...]] = [()] * len(rows)
-    for j in np.flatnonzero(np.any(rows, axis=1)).tolist():
-        out[j] = tuple(np.flatnonzero(rows[j]).tolist())
-    return out
-
-
-def _exact_weights(
-    cells: Cells, state: State, roles: list[str]
-) -> tuple[list[tuple[arb, ...]], list[arb]]:
+def _exact_weights(cells: Cells, state: State) -> tuple[list[tuple[arb, ...]], list[arb]]:
     """Return w and ``a^2 - |w|^2`` of every neuron, exactly, in the user's units."""
-    mantissa, exponent = np.frexp(state.z)
-    whole = np.ldexp(mantissa, _BITS).astype(np.int64).tolist()
-    shift = state.exponent - cells.size_exponent
-    powers = (exponent + shift[:, None] - _BITS).tolist()
+    power = state.exponent - cells.size_exponent
     nothing = arb(0)
-    weights, gaps = [], []
-    for j, role in enumerate(roles):
-        if role in ("origin", "zero"):
-            square = dyadic(whole[j][0] ** 2, 2 * powers[j][0])  # exactly: no ball's product
-            weights.append((nothing,) * cells.d)
-            gaps.append(square if role == "origin" else nothing)
-            continue
-        weights.append(tuple(map(dyadic, whole[j][1:], powers[j][1:])))
-        gaps.append(nothing if state.balance[j] == 0 else _gap(cells, state, j))
+    weights, gaps = _scaled(state.z[:, 1:], power), [nothing] * len(power)
+    for j in np.flatnonzero((state.balance != 0) & ~np.isin(state.fate, (ORIGIN, ZERO))).tolist():
+        gaps[j] = _gap(cells, state, j)
+    for j in np.flatnonzero(np.isin(state.fate, (ORIGIN, ZERO))).tolist():
+        weights[j] = (nothing,) * cells.d
+        if state.fate[j] == ORIGIN:  # exactly: no ball's product
+            mantissa, denominator = float(state.z[j, 0]).as_integer_ratio()
+            shift = int(power[j]) - (denominator.bit_length() - 1)
+            gaps[j] = dyadic(mantissa**2, 2 * shift)
     return weights, gaps
+
+
+def _scaled(w: np.ndarray, power: np.ndarray) -> list[tuple[arb, ...]]:
+    """Return ``2**power`` times each row, exactly: floats where they hold that."""
+    some = np.clip(power, -2000, 2000)[:, None].astype(np.int32)
+    near = np.ldexp(w, some)
+    held = np.all((np.ldexp(near, -some) == w), axis=1) & (np.abs(power) < 2000)
+    out = [tuple(map(arb, row)) for row in near.tolist()]
+    for j in np.flatnonzero(~held).tolist():
+        ratios = [x.as_integer_ratio() for x in w[j].tolist()]
+        out[j] = tuple(dyadic(p, int(power[j]) - (q.bit_length() - 1)) for p, q in ratios)
+    return out
 
 
 def _gap(cells: Cells, state: State, j: int) -> arb:
@@ -117,33 +159,30 @@ def _gap(cells: Cells, state: State, j: int) -> arb:
     return dyadic(mantissa, shift - (denominator.bit_length() - 1))
 
 
-def _ways(
-    view: View, p: Proposal, roles: list[str], held: np.ndarray
-) -> tuple[tuple[int, tuple[float, ...]], ...]:
+def _ways(view: View, p: Proposal, kinds: _Kinds) -> tuple[tuple[int, tuple[float, ...]], ...]:
     """Return in which direction each neuron that does not move lowers the limit's loss most."""
-    cells, state = view.cells, view.state
+    cells = view.cells
     if p.everything:
         return ()
     directions = _directions(cells, p.r_star)
     outputs = _activated(cells, directions @ cells.X.T)
     least = WAY * float(np.sum(np.abs(cells.y) * cells.norms))
     anywhere = outputs @ p.r_star
-    out = []
-    for j, role in enumerate(roles):
-        if role == "dead" and np.any(held[j]):
-            counted = held[j][cells.index]
-            gain = state.sign[j] * (outputs[:, counted] @ p.r_star[counted])
+    best = np.full(len(kinds.roles), -1)
+    for k, (role, sign, held) in enumerate(zip(kinds.roles, kinds.sign, kinds.held, strict=True)):
+        if role == "dead" and np.any(held):
+            counted = held[cells.index]
+            gain = sign * (outputs[:, counted] @ p.r_star[counted])
         elif role == "origin":
-            gain = state.sign[j] * anywhere
+            gain = sign * anywhere
         elif role in ("zero", "fading"):
             gain = np.abs(anywhere)
         else:
             continue
         if np.max(gain) > least:
-            out.append((j, tuple(directions[int(np.argmax(gain))].tolist())))
-            if len(out) == MOST_WAYS:
-                break
-    return tuple(out)
+            best[k] = np.argmax(gain)
+    found = np.flatnonzero(best[kinds.number] >= 0)[:MOST_WAYS]
+    return tuple((j, tuple(directions[best[kinds.number[j]]].tolist())) for j in found.tolist())
 
 
 def _activated(cells: Cells, s: np.ndarray) -> np.ndarray:

@@ -173,7 +173,7 @@ class Certifier:
     def _escape(self, view: View, found: Proposal) -> float:
         """Return the time until light neurons have grown to order one."""
         cells = self.cells
-        removed = found.roles == "removed"
+        removed = found.having("removed")
         outputs = view.w[removed] @ cells.X.T
         features = np.where(outputs > 0.0, outputs, cells.slope * outputs)
         size = np.linalg.norm(view.w[removed], axis=1)

@@ -13,7 +13,7 @@ from typing import Any
 from flint import arb
 
 from flowsim.certificates.balls import dyadic
-from flowsim.certificates.claim import ROLES, Claim, Network, Neuron
+from flowsim.certificates.claim import ROLES, Cell, Claim, Network, Neuron
 from flowsim.certificates.planes import Data
 
 #: Integers of more bits are written in hexadecimal.
@@ -65,8 +65,9 @@ def decode_fraction(text: Any) -> Fraction:
 
 def encode(claim: Claim) -> dict[str, Any]:
     """Return a claim as what JSON holds."""
-    data = claim.data
-    better = claim.better
+    data, better = claim.data, claim.better
+    cells = dict.fromkeys(neuron.cell for neuron in claim.neurons)
+    texts = {cell: "".join("-0+"[side + 1] for side in cell.code) for cell in cells}
     return {
         "X": [[encode_fraction(x) for x in row] for row in data.X],
         "y": [encode_fraction(y) for y in data.y],
@@ -74,7 +75,7 @@ def encode(claim: Claim) -> dict[str, Any]:
         "weight": encode_fraction(data.weight),
         "everything": claim.everything,
         "turning": claim.turning.hex(),
-        "neurons": [_encode_neuron(neuron) for neuron in claim.neurons],
+        "neurons": [_encode_neuron(neuron, texts) for neuron in claim.neurons],
         "better": None if better is None else {
             "a": [x.hex() for x in better.a], "W": [[x.hex() for x in w] for w in better.W],
         },
@@ -82,13 +83,13 @@ def encode(claim: Claim) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _encode_neuron(neuron: Neuron) -> dict[str, Any]:
+def _encode_neuron(neuron: Neuron, texts: dict[Cell, str]) -> dict[str, Any]:
     out: dict[str, Any] = {
         "role": neuron.role,
         "sign": neuron.sign,
         "w": [encode_ball(x) for x in neuron.w],
         "gap": encode_ball(neuron.gap),
-        "code": "".join("-0+"[side + 1] for side in neuron.code),
+        "code": texts[neuron.cell],
     }
     for name in ("walls", "open", "held"):
         if getattr(neuron, name):
@@ -111,7 +112,8 @@ def decode(raw: Any) -> Claim:
             decode_fraction(raw["negative_slope"]), decode_fraction(raw["weight"]),
         )  # fmt: skip
         _check_data(data)
-        neurons = tuple(_decode_neuron(x, data) for x in raw["neurons"])
+        known: dict[tuple[str, tuple[int, ...], tuple[int, ...]], Cell] = {}
+        neurons = tuple(_decode_neuron(x, data, known) for x in raw["neurons"])
         better = raw["better"]
         claim = Claim(
             data, neurons, _flag(raw["everything"]), float.fromhex(raw["turning"]),
@@ -157,19 +159,24 @@ def _index(value: Any, size: int) -> int:
     return value
 
 
-def _decode_neuron(raw: Any, data: Data) -> Neuron:
+def _decode_neuron(
+    raw: Any, data: Data, known: dict[tuple[str, tuple[int, ...], tuple[int, ...]], Cell]
+) -> Neuron:
+    """Return a neuron; neurons of one of the `known` cells refer to it."""
     for name, kind in {"code": str, "role": str, "sign": int, "w": list}.items():
         if type(raw[name]) is not kind:
             raise ValueError(f"a neuron's {name} is {raw[name]!r}")
-    code = tuple("-0+".index(side) - 1 for side in raw["code"])
     w = tuple(decode_ball(x) for x in raw["w"])
     gap = decode_ball(raw["gap"])
-    if len(code) != data.planes or len(w) != data.d:
+    if len(raw["code"]) != data.planes or len(w) != data.d:
         raise ValueError("a neuron's shapes do not fit the data")
     if raw["role"] not in ROLES or raw["sign"] not in (1, -1) or not gap.is_exact():
         raise ValueError("a neuron's role, sign or gap is none that there is")
-    loose = {
-        name: tuple(_index(g, data.planes) for g in _listed(raw.get(name, [])))
+    walls, loose, held = (
+        tuple(_index(g, data.planes) for g in _listed(raw.get(name, [])))
         for name in ("walls", "open", "held")
-    }
-    return Neuron(raw["role"], raw["sign"], w, gap, code, **loose)
+    )
+    key = raw["code"], walls, loose
+    if key not in known:
+        known[key] = Cell(tuple("-0+".index(side) - 1 for side in raw["code"]), walls, loose)
+    return Neuron(raw["role"], raw["sign"], w, gap, known[key], held)

@@ -29,16 +29,18 @@ from flowsim.certificates.balls import (
     is_positive,
     largest_eigenvalue,
     lower,
+    square,
     upper,
 )
 from flowsim.certificates.basis import Basis
-from flowsim.certificates.claim import Claim, Neuron
+from flowsim.certificates.claim import Cell, Claim, Neuron
 from flowsim.certificates.forces import Forces
 from flowsim.certificates.placed import Placed, place, projector, residual
-from flowsim.certificates.planes import Code, Data
+from flowsim.certificates.planes import Data
 from flowsim.certificates.sides import check_sides
 
-Cell = tuple[Code, tuple[int, ...], tuple[int, ...]]
+#: Roles of neurons whose turning is bounded.
+MOVING = ("core", "carried")
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,23 +89,24 @@ def contraction(claim: Claim) -> Contraction:
     if not claim.having("core"):
         return _resting(claim, placed)
     basis = Basis.of(claim)
-    r = residual(data, placed)
+    r = residual(claim, placed)
     e, r_star = basis.split(r)[0], basis.split([ball(y) for y in data.y])[1]
     omega = ball(data.weight)
-    kernel = _Kernel(data, basis, placed)
+    kernel = _Kernel(claim, basis, placed)
     faded = fading.reach(data, placed)
     E0 = upper((omega * dot(e, e)).sqrt() + faded)
-    core = claim.having("core")
-    tau_of = {cell: kernel.tau(cell) for cell in {_cell(claim.neurons[j]) for j in _moving(claim)}}
-    tau = upper(_largest([tau_of[_cell(claim.neurons[j])] for j in core]))
+    tau_of = {cell: kernel.tau(cell) for cell in claim.cells(*MOVING)}
+    tau = upper(_largest([tau_of[cell] for cell in claim.cells("core")]))
     q = upper(tau * E0 / kernel.mu.sqrt())
     turning = ball(claim.turning)
-    worst = _check_turning(q, turning, [placed[j] for j in core])
+    worst = _check_turning(q, turning, [placed[j] for j in claim.having("core")])
+    angle_of = {cell: upper(reach * turning / tau) for cell, reach in tau_of.items()}
     angles: list[arb | None] = [None] * len(placed)
-    for j in _moving(claim):
-        angles[j] = upper(tau_of[_cell(claim.neurons[j])] * turning / tau)
+    for j in claim.having(*MOVING):
+        angles[j] = angle_of[claim.neurons[j].cell]
+    still = arb(0)
     for j in claim.having("free", "dead", "fading"):
-        angles[j] = arb(0)
+        angles[j] = still
     slack = check_sides(data, placed, angles)
     rate = 2 * kernel.mu * worst
     if not claim.everything:
@@ -122,22 +125,13 @@ def contraction(claim: Claim) -> Contraction:
 def _resting(claim: Claim, placed: list[Placed]) -> Contraction:
     """Return what holds where no neuron moves: the outputs are zero, and stay so."""
     data = claim.data
-    angles: list[arb | None] = [arb(0) if p.neuron.role == "dead" else None for p in placed]
-    slack = check_sides(data, placed, angles)
     y, none = [ball(v) for v in data.y], arb(0)
+    angles = [none if p.neuron.role == "dead" else None for p in placed]
+    slack = check_sides(data, placed, angles)
     loss = ball(data.weight) / 2 * dot(y, y)
     return Contraction(
         Basis.empty(data.n), placed, y, loss, loss, none, none, none, none, none, none, slack
     )
-
-
-def _cell(neuron: Neuron) -> Cell:
-    return neuron.cell
-
-
-def _moving(claim: Claim) -> list[int]:
-    """Return the neurons whose turning is bounded."""
-    return claim.having("core", "carried")
 
 
 def _largest(balls: Sequence[arb]) -> arb:
@@ -152,50 +146,58 @@ def _check_forces(
 ) -> arb:
     """Check that slides and walls hold, once for all neurons of a cell; return the least slack."""
     slack, seen = arb(1), set()
-    for j in _moving(claim):
-        neuron, p, angle = claim.neurons[j], placed[j], angles[j]
+    for kind in claim.kinds_of(*MOVING):
+        neuron = claim.neurons[kind[0]]
         if not (neuron.slides or neuron.walls):
             continue
-        assert angle is not None
-        if not p.dominated:
-            size = (p.a * p.a + dot(p.w, p.w)).sqrt()
-            if not size * angle.expm1() < abs(p.a):
-                raise NotProvedError(f"a of neuron {j} may change its sign")
+        for j in kind:
+            _check_sign(j, placed[j], angles[j])
         if (neuron.cell, neuron.sign) not in seen:
             seen.add((neuron.cell, neuron.sign))
-            slack = slack.min(forces.check(j, neuron))
+            slack = slack.min(forces.check(kind[0], neuron))
     return slack
+
+
+def _check_sign(j: int, p: Placed, angle: arb | None) -> None:
+    """Check that a neuron's a cannot vanish while it turns by `angle`."""
+    assert angle is not None
+    if not p.dominated and not square([p.a, *p.w]).sqrt() * angle.expm1() < abs(p.a):
+        raise NotProvedError(f"a of neuron {j} may change its sign")
 
 
 def _check_roles(claim: Claim) -> None:
     """Check what the roles allow, before anything is computed."""
-    data, everything = claim.data, claim.everything
     if not claim.having("core") and (
         claim.everything or claim.having("carried", "free", "fading", "removed")
     ):
         raise NotProvedError("there is no core, but neurons move")
-    off: set[Code] = set()
-    for j, neuron in enumerate(claim.neurons):
-        slides, loose = set(neuron.slides), {*neuron.walls, *neuron.open}
-        if set(neuron.walls) & set(neuron.open) or slides & loose:
-            raise NotProvedError(f"neuron {j} has a hyperplane of two kinds")
-        if neuron.role in ("core", "carried") and not slides <= set(neuron.held) <= slides | loose:
-            raise NotProvedError(f"neuron {j} is held on a hyperplane that it may leave")
-        if everything and (neuron.role == "carried" or (neuron.role == "core" and slides)):
-            raise NotProvedError("where the core fits every label, all hyperplanes are open")
-        if neuron.role == "fading":
-            fading.check_role(data, j, neuron, everything=everything)
-        if everything and neuron.walls:
-            raise NotProvedError("where the core fits every label, all hyperplanes are open")
-        if not everything and neuron.role == "free":
-            raise NotProvedError(
-                f"neuron {j} may go anywhere, but the core does not fit every label"
-            )
-        if neuron.role == "dead" and neuron.code not in off:
-            _check_off(data, j, neuron)
-            off.add(neuron.code)
-        if neuron.role == "origin":
-            _check_origin(data, j)
+    for kind in claim.kinds:
+        _check_role(claim, kind[0], claim.neurons[kind[0]])
+    for j in claim.having("fading"):
+        if not claim.neurons[j].gap == 0:
+            raise NotProvedError(f"neuron {j} is not one that fades")
+    for dead in claim.cells("dead").values():
+        _check_off(claim.data, dead[0], claim.neurons[dead[0]])
+    for j in claim.having("origin")[:1]:  # its data decide
+        _check_origin(claim.data, j)
+
+
+def _check_role(claim: Claim, j: int, neuron: Neuron) -> None:
+    """Check what a neuron's role allows of its cell, and of the hyperplanes that it is held on."""
+    data, everything = claim.data, claim.everything
+    slides, loose = set(neuron.slides), {*neuron.walls, *neuron.open}
+    if set(neuron.walls) & set(neuron.open) or slides & loose:
+        raise NotProvedError(f"neuron {j} has a hyperplane of two kinds")
+    if neuron.role in MOVING and not slides <= set(neuron.held) <= slides | loose:
+        raise NotProvedError(f"neuron {j} is held on a hyperplane that it may leave")
+    if everything and (neuron.role == "carried" or (neuron.role == "core" and slides)):
+        raise NotProvedError("where the core fits every label, all hyperplanes are open")
+    if neuron.role == "fading":
+        fading.check_role(data, j, neuron, everything=everything)
+    if everything and neuron.walls:
+        raise NotProvedError("where the core fits every label, all hyperplanes are open")
+    if not everything and neuron.role == "free":
+        raise NotProvedError(f"neuron {j} may go anywhere, but the core does not fit every label")
 
 
 def _check_off(data: Data, j: int, neuron: Neuron) -> None:
@@ -226,18 +228,13 @@ def _check_origin(data: Data, j: int) -> None:
 class _Kernel:
     """K on V in the coordinates of a basis, and how far its cells' fields reach."""
 
-    def __init__(self, data: Data, basis: Basis, placed: Sequence[Placed]) -> None:
-        self.data, self.basis = data, basis
-        self.omega = ball(data.weight)
-        moments: dict[Cell, arb_mat] = {}
-        for p in placed:
-            if p.neuron.role == "core":
-                cell = p.neuron.cell
-                moment = self._moment(p)
-                moments[cell] = moments[cell] + moment if cell in moments else moment
+    def __init__(self, claim: Claim, basis: Basis, placed: Sequence[Placed]) -> None:
+        self.data, self.basis = claim.data, basis
+        self.omega = ball(claim.data.weight)
         K = arb_mat(basis.size, basis.size)
-        for cell, moment in moments.items():
+        for cell, members in claim.cells("core").items():
             F = self._features(cell, free=True)
+            moment = self._moment(cell, [placed[j] for j in members])
             K += self.omega * (F * moment * F.transpose())
         self.mu = self._least(K)
         self.inverse = K.inv()
@@ -249,22 +246,21 @@ class _Kernel:
             raise NotProvedError("the core's kernel is singular to rounding")
         return lower(low / self.basis.gram_top)
 
-    def _moment(self, p: Placed) -> arb_mat:
-        """Return ``a² + w wᵀ``, without the second where the neuron's cell may change."""
-        moment = p.a * p.a * identity(self.data.d)
-        if p.neuron.walls or p.neuron.open:
+    def _moment(self, cell: Cell, members: Sequence[Placed]) -> arb_mat:
+        """Return ``Σ a² + w wᵀ`` of a cell, without the second where neurons may leave it."""
+        moment = square([p.a for p in members]) * identity(self.data.d)
+        if cell.walls or cell.open:
             return moment
-        w = arb_mat(self.data.d, 1, p.w)
-        return moment + w * w.transpose()
+        W = arb_mat([p.w for p in members])
+        return moment + W.transpose() * W
 
     def _features(self, cell: Cell, *, free: bool) -> arb_mat:
         """Return ``Qᵀ diag(c) X P``, P orthogonal to the slides, and if `free` to loose planes."""
-        code, walls, loose = cell
-        slides = [g for g, side in enumerate(code) if side == 0]
-        held = sorted({*slides, *walls, *loose}) if free else slides
+        slides = list(cell.slides)
+        held = sorted({*slides, *cell.walls, *cell.open}) if free else slides
         if len(held) >= self.data.d:  # nothing is left, if they are independent
             held = self._independent(held)
-        c = [ball(x) for x in self.data.coefficients(code)]
+        c = self.data.factors(cell.code)
         rows = [[ck * x for x in row] for ck, row in zip(c, self.data.x.tolist(), strict=True)]
         return self.basis.coordinates(arb_mat(rows)) * projector(self.data, held)
 
@@ -287,7 +283,7 @@ class _Kernel:
         F = self._features(cell, free=False)
         reach = largest_eigenvalue(F.transpose() * self.inverse * F).sqrt()
         jump = 1 - ball(self.data.slope)
-        for g in cell[2]:
+        for g in cell.open:
             b = self.basis.coordinates(column(self._kink(g)))
             length = upper((b.transpose() * self.inverse * b)[0, 0]).sqrt()
             reach += jump * self.data.normal_size[g] * length
@@ -313,7 +309,7 @@ def _check_turning(q: arb, turning: arb, core: Sequence[Placed]) -> arb:
         worst = (-kappa * turning).exp()
         room = (1 - worst) / kappa
     else:
-        rho = upper(_largest([((p.a * p.a + dot(p.w, p.w)).sqrt() / abs(p.a)) for p in core]))
+        rho = upper(_largest([square([p.a, *p.w]).sqrt() / abs(p.a) for p in core]))
         shrunk = 1 - rho * turning.expm1()
         if not is_positive(shrunk):
             raise NotProvedError("neurons may turn so far that the kernel vanishes")

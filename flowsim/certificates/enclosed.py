@@ -42,7 +42,8 @@ def enclosing(claim: Claim, state: EnclosedState, planes: np.ndarray) -> Claim:
         if neuron.role == "dead":  # where it has died, not where it is merely near
             held = tuple(g for g in held if dot(claim.data.normal[g], state.W[j]).contains(0))
         gap = _exactly(state.gap[j])
-        neurons.append(replace(neuron, w=tuple(state.W[j]), gap=gap, sign=state.sign[j], held=held))
+        w, sign = tuple(state.W[j]), state.sign[j]
+        neurons.append(neuron._replace(w=w, gap=gap, sign=sign, held=held))
     return replace(claim, neurons=tuple(neurons))
 
 

@@ -67,8 +67,7 @@ def pieces(claim: Claim, span: Span | None) -> tuple[Piece, ...]:
     data = claim.data
     if span is None or _is_shared(claim):
         return ()
-    cells = sorted({(claim.neurons[j].code, claim.neurons[j].slides)
-                    for j in claim.having("core")})  # fmt: skip
+    cells = sorted({cell.features for cell in claim.cells("core")})
     blocks = [data.columns(code, slides) for code, slides in cells]
     if sum(block.ncols() for block in blocks) != span.size:
         return ()
@@ -84,11 +83,8 @@ def pieces(claim: Claim, span: Span | None) -> tuple[Piece, ...]:
 
 def _is_shared(claim: Claim) -> bool:
     """Whether neurons of other cells than the core's may have a share in the limit."""
-    core = {(claim.neurons[j].code, claim.neurons[j].slides) for j in claim.having("core")}
-    return any(
-        claim.neurons[j].open or (claim.neurons[j].code, claim.neurons[j].slides) not in core
-        for j in claim.having("core", "carried")
-    )
+    core = {cell.features for cell in claim.cells("core")}
+    return any(cell.open or cell.features not in core for cell in claim.cells("core", "carried"))
 
 
 def _cell_weights(blocks: list[fmpz_mat], data: Data, *, exact: bool) -> list[Fraction]:

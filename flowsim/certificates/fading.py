@@ -19,12 +19,12 @@ from flowsim.certificates.planes import Data
 
 
 def check_role(data: Data, j: int, neuron: Neuron, *, everything: bool) -> None:
-    """Check what the role says: balanced, on d - 1 independent slides, nothing else in reach."""
+    """Check what the role says of a cell: d - 1 independent slides, nothing else in reach."""
     slides = neuron.slides
     pinned = len(slides) == data.d - 1 and data.independent(slides)
     if not pinned or set(neuron.held) != set(slides) or neuron.walls or neuron.open:
         raise NotProvedError(f"neuron {j} is not pinned to a ray by its slides")
-    if everything or not neuron.gap == 0:
+    if everything:
         raise NotProvedError(f"neuron {j} is not one that fades")
 
 
@@ -45,11 +45,13 @@ def check(placed: Sequence[Placed], forces: Forces) -> tuple[arb, arb | None]:
     slack, rate : arb
         The slack, and the least rate of decay of ``|a||w|``; None if there are none.
     """
-    slack, rates = arb(1), []
+    slack, rates, seen = arb(1), [], set()
     for j, p in enumerate(placed):
         if p.neuron.role != "fading":
             continue
-        slack = slack.min(forces.check(j, p.neuron))
+        if (p.neuron.cell, p.neuron.sign) not in seen:
+            seen.add((p.neuron.cell, p.neuron.sign))
+            slack = slack.min(forces.check(j, p.neuron))
         size = norm(p.w)
         row = [-p.neuron.sign * x / size for x in _outputs(forces.data, p)]
         slack = slack.min(forces.positive(row, arb(0), f"the fading of neuron {j}"))
@@ -61,4 +63,4 @@ def check(placed: Sequence[Placed], forces: Forces) -> tuple[arb, arb | None]:
 def _outputs(data: Data, p: Placed) -> list[arb]:
     """Return ``diag(c) X w``."""
     s = (data.x * arb_mat(data.d, 1, p.w)).entries()
-    return [ball(c) * x for c, x in zip(data.coefficients(p.neuron.code), s, strict=True)]
+    return [c * x for c, x in zip(data.factors(p.neuron.code), s, strict=True)]

@@ -106,10 +106,10 @@ class Forces:
 
     def _rows(self, pull: arb_mat, neuron: Neuron) -> list[list[arb]]:
         """Return the multipliers ζ as rows: ``ζ_g = row_g . r``."""
-        c = self.data.coefficients(neuron.code)
         omega = ball(self.data.weight)
+        c = [-omega * x for x in self.data.factors(neuron.code)]
         reach = (pull * self.data.x.transpose()).tolist()
-        return [[-omega * ball(ck) * x for ck, x in zip(c, row, strict=True)] for row in reach]
+        return [[ck * x for ck, x in zip(c, row, strict=True)] for row in reach]
 
     def _blurs(self, pull: arb_mat, neuron: Neuron) -> list[arb]:
         """Return how much ζ may change, over ``|e|``, as open hyperplanes are crossed."""

@@ -21,28 +21,32 @@ class Kernel:
 
     def __init__(self, view: View, p: Proposal) -> None:
         self.view, self.p = view, p
-        core = np.flatnonzero(p.roles == "core")
-        keys = np.concatenate([p.code, p.walls, p.open], axis=1).astype(np.int8)
-        first, number = distinct_rows(keys[core])
         K = np.zeros((p.basis.shape[1],) * 2)
-        for i, j in enumerate(core[first]):
-            members = core[number == i]
-            loose = p.walls[j] | p.open[j]
-            F = self._features(p.code[j], (p.code[j] == 0) | loose)
+        for kind, members in self._cells():
+            loose = p.walls[kind] | p.open[kind]
+            F = self._features(p.code[kind], (p.code[kind] == 0) | loose)
             K += view.cells.weight * F @ self._moment(members, bool(np.any(loose))) @ F.T
         values = np.linalg.eigvalsh(K)
         self.mu = float(values[0])
         if not self.mu > 1e-13 * values[-1]:
             raise NoClaimError("the core's kernel is singular to rounding")
         self.inverse = np.linalg.inv(K)
-        self.keys = keys
-        rho = None
+        rho, core = None, p.having("core")
         if not np.all(view.dominated[core]):
             z = np.sum(view.w[core] ** 2, axis=1) + view.a[core] ** 2
             rho = float(np.max(np.sqrt(z) / np.maximum(np.abs(view.a[core]), 1e-300)))
             if rho > LARGEST_RHO:
                 raise NoClaimError("a neuron's a is about zero")
         self.rho = rho
+
+    def _cells(self) -> list[tuple[int, np.ndarray]]:
+        """Return a kind of each of the core's cells, and the cell's neurons."""
+        kinds = self.p.kinds("core")
+        first, number = distinct_rows(self.p.cells[kinds])
+        cell = np.full(len(self.p.roles), -1)
+        cell[kinds] = number
+        cell = cell[self.p.number]
+        return [(int(kinds[k]), np.flatnonzero(cell == i)) for i, k in enumerate(first)]
 
     def _features(self, code: np.ndarray, held: np.ndarray) -> np.ndarray:
         P = projector(self.view.cells.normals[held])[0] if np.any(held) else np.eye(len(
@@ -56,16 +60,16 @@ class Kernel:
         moment = float(np.sum(mass * a**2)) * np.eye(w.shape[1])
         return moment if loose else moment + (w * mass[:, None]).T @ w
 
-    def reaches(self, neurons: np.ndarray) -> np.ndarray:
-        """Return ``τ_j`` of some neurons."""
-        first, number = distinct_rows(self.keys[neurons])
-        return np.array([self._reach(int(j)) for j in neurons[first]])[number]
+    def reaches(self, kinds: np.ndarray) -> np.ndarray:
+        """Return ``τ_j`` of the neurons of some kinds."""
+        first, number = distinct_rows(self.p.cells[kinds])
+        return np.array([self._reach(int(k)) for k in kinds[first]])[number]
 
-    def _reach(self, j: int) -> float:
+    def _reach(self, kind: int) -> float:
         cells, p = self.view.cells, self.p
-        F = self._features(p.code[j], p.code[j] == 0)
+        F = self._features(p.code[kind], p.code[kind] == 0)
         reach = np.sqrt(max(np.linalg.eigvalsh(F.T @ self.inverse @ F)[-1], 0.0))
-        for g in np.flatnonzero(p.open[j]):
+        for g in np.flatnonzero(p.open[kind]):
             b = np.where(cells.index == g, cells.norms, 0.0) @ p.basis
             reach += (1.0 - cells.slope) * np.sqrt(b @ self.inverse @ b)
         return float(np.sqrt(cells.weight) * reach)

@@ -11,7 +11,17 @@ from collections.abc import Iterable, Sequence
 
 from flint import arb, arb_mat, fmpz_mat
 
-from flowsim.certificates.balls import NotProvedError, ball, column, dot, matrix, min_of
+from flowsim.certificates.balls import (
+    NotProvedError,
+    arb_column,
+    ball,
+    column,
+    dot,
+    matrix,
+    min_of,
+    norm,
+    square,
+)
 from flowsim.certificates.claim import Claim, Network
 from flowsim.certificates.contraction import Contraction
 from flowsim.certificates.placed import Placed
@@ -87,22 +97,29 @@ def _removed(claim: Claim, found: Contraction) -> tuple[str, str]:
 def growth(data: Data, r_star: Sequence[arb], claim: Claim, j: int, found: Contraction) -> arb:
     """Return ``sign(a) ψ*(u)`` of a neuron, ``u = w / |w|``: its rate of growth at the limit."""
     p = found.placed[j]
-    return p.neuron.sign * psi(data, r_star, p.w) / dot(p.w, p.w).sqrt()
+    return p.neuron.sign * psi(data, r_star, p.w) / norm(p.w)
 
 
 def _square_of(p: Placed) -> arb:
-    return p.a * p.a + dot(p.w, p.w)
+    return square([p.a, *p.w])
 
 
 def psi(
     data: Data, r: Sequence[arb], u: Sequence[arb], samples: Iterable[int] | None = None
 ) -> arb:
     """Return ``ω Σ_k r_k σ(u . x_k)``, over some samples or all."""
-    slope, total = ball(data.slope), arb(0)
+    outputs = (data.x * arb_column(u)).entries()
+    total = arb(0)
     for k in range(data.n) if samples is None else samples:
-        s = dot([ball(x) for x in data.X[k]], u)
-        total += r[k] * (s.max(arb(0)) + slope * s.min(arb(0)))
+        total += r[k] * _activated(data, outputs[k])
     return ball(data.weight) * total
+
+
+def _activated(data: Data, s: arb) -> arb:
+    """Return σ(s)."""
+    zero = arb(0)
+    on = s.max(zero)
+    return on + ball(data.slope) * s.min(zero) if data.slope else on
 
 
 def _is_attainable(claim: Claim, found: Contraction) -> bool:
@@ -145,29 +162,33 @@ def _check_still(claim: Claim, found: Contraction) -> None:
     data, span = claim.data, found.basis.span
     assert span is not None
 
+    checked: set[tuple[int, int]] = set()
+
     def repelled(sign: int, g: int, j: int) -> None:
+        if (sign, g) in checked:
+            return
+        checked.add((sign, g))
         pull = sum((ball(s) * found.r_star[k] for k, s in data.kink(g)), arb(0))
         if not (sign * pull < 0 or span.contains(data.kink_column(g))):
             raise NotProvedError(f"neuron {j} might lower the loss at sample {data.leader[g]}")
 
-    for j, neuron in enumerate(claim.neurons):
-        if neuron.role == "dead":
-            for g in neuron.held:
-                repelled(neuron.sign, g, j)
-        elif neuron.role == "origin":
-            if any(len(members) > 1 for members in data.members):
-                raise NotProvedError(f"neuron {j} is at the origin of data with parallel samples")
-            for g in range(data.planes):
-                repelled(neuron.sign, g, j)
-        elif neuron.role in ("zero", "fading"):
+    for kind in claim.kinds_of("dead", "origin", "zero", "fading"):
+        j, neuron = kind[0], claim.neurons[kind[0]]
+        planes: Sequence[int] = neuron.held
+        if neuron.role in ("zero", "fading"):
             raise NotProvedError(f"neuron {j} is zero in the limit and may take either sign")
+        if neuron.role == "origin":
+            if data.planes < data.n:
+                raise NotProvedError(f"neuron {j} is at the origin of data with parallel samples")
+            planes = range(data.planes)
+        for g in planes:
+            repelled(neuron.sign, g, j)
 
 
 def loss_of(data: Data, network: Network) -> arb:
     """Return the loss of a network of floats."""
-    slope = ball(data.slope)
     outputs = (data.x * matrix(network.W).transpose()).tolist()
-    features = arb_mat([[s.max(arb(0)) + slope * s.min(arb(0)) for s in row] for row in outputs])
+    features = arb_mat([[_activated(data, s) for s in row] for row in outputs])
     h = (features * column(network.a)).entries()
     rest = [ball(y) - x for y, x in zip(data.y, h, strict=True)]
     return ball(data.weight) / 2 * dot(rest, rest)

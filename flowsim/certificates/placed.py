@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from flint import arb, arb_mat
 
-from flowsim.certificates.balls import NotProvedError, ball, dot, identity, matrix, norm
+from flowsim.certificates.balls import (
+    NotProvedError,
+    arb_column,
+    ball,
+    identity,
+    matrix,
+    square,
+)
 from flowsim.certificates.claim import Claim, Neuron
-from flowsim.certificates.planes import Code, Data
+from flowsim.certificates.planes import Data
 
 #: Neurons are put onto hyperplanes that they are this near to, relative to their size.
 NEAR = 1e-10
 
 
-@dataclass(frozen=True, eq=False)
-class Placed:
+class Placed(NamedTuple):
     """A neuron with ``w`` exactly on the hyperplanes it is held on, and ``a`` from its gap."""
 
     neuron: Neuron
     a: arb
-    w: list[arb]
+    w: Sequence[arb]
     size: arb  # max(|a|, |w|)
 
     @property
@@ -54,50 +60,57 @@ def place(claim: Claim) -> list[Placed]:
     NotProvedError
         If a neuron is not on the side of a hyperplane that its code says.
     """
-    projectors: dict[tuple[int, ...], arb_mat] = {}
+    moved = _moved(claim)
     out = []
     for j, neuron in enumerate(claim.neurons):
-        w = list(neuron.w)
+        w, gap = neuron.w, neuron.gap
         if neuron.held:
-            if neuron.held not in projectors:
-                projectors[neuron.held] = projector(claim.data, neuron.held)
-            w = (projectors[neuron.held] * arb_mat(len(w), 1, w)).entries()
+            w = moved[j]
             _check_near(j, neuron, w)
-        square = dot(w, w) + neuron.gap
-        if neuron.role in ("zero", "origin"):
+        size, rests = square(w), neuron.role in ("zero", "origin")
+        if rests:
             if not all(x == 0 for x in w):
                 raise NotProvedError(f"neuron {j} is not at w = 0")
-            if neuron.role == "zero" and not neuron.gap == 0:
+            if neuron.role == "zero" and not gap == 0:
                 raise NotProvedError(f"neuron {j} is not zero: a is not")
-            square = neuron.gap
-        if not (square > 0 or (neuron.role == "zero" and square == 0)):
+        total = gap if rests else size + gap
+        if not (total > 0 or (neuron.role == "zero" and total == 0)):
             raise NotProvedError(f"the sign of a of neuron {j} cannot be told")
-        a = neuron.sign * square.sqrt()
-        out.append(Placed(neuron, a, w, abs(a) if neuron.gap >= 0 else norm(w)))
+        large = total.sqrt()
+        a = large if neuron.sign > 0 else -large
+        out.append(Placed(neuron, a, w, large if gap >= 0 else size.sqrt()))
+    return out
+
+
+def _moved(claim: Claim) -> dict[int, tuple[arb, ...]]:
+    """Return w on the hyperplanes of each neuron that is held, all that are on the same at once."""
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for kind in claim.kinds:
+        if held := claim.neurons[kind[0]].held:
+            alike.setdefault(held, []).extend(kind)
+    out: dict[int, tuple[arb, ...]] = {}
+    for held, members in alike.items():
+        W = arb_mat([claim.neurons[j].w for j in members])
+        rows = (W * projector(claim.data, held).transpose()).tolist()
+        out.update(zip(members, map(tuple, rows), strict=True))
     return out
 
 
 def _check_near(j: int, neuron: Neuron, w: Sequence[arb]) -> None:
     """Check that a neuron is put onto its hyperplanes from no farther than rounding."""
     moved = [x - y for x, y in zip(w, neuron.w, strict=True)]
-    large = dot(w, w) + neuron.gap if neuron.gap >= 0 else dot(w, w)
-    if not dot(moved, moved) <= NEAR**2 * large:
+    large = square(w) + neuron.gap if neuron.gap >= 0 else square(w)
+    if not square(moved) <= NEAR**2 * large:
         raise NotProvedError(f"neuron {j} is held on hyperplanes that it does not lie on")
 
 
-def residual(data: Data, placed: Sequence[Placed]) -> list[arb]:
+def residual(claim: Claim, placed: Sequence[Placed]) -> list[arb]:
     """Return ``r_k = y_k - h(x_k)``: what the neurons of a cell give depends on their sum only."""
-    sums: dict[Code, list[arb]] = {}
-    for p in placed:
-        if p.neuron.role not in ("core", "carried", "fading", "free"):
-            continue
-        total = sums.setdefault(p.neuron.code, [arb(0)] * data.d)
-        for i, x in enumerate(p.w):
-            total[i] += p.a * x
-    r = [ball(y) for y in data.y]
-    for code, total in sums.items():
-        outputs = (data.x * arb_mat(data.d, 1, total)).entries()
-        for k, c in enumerate(data.coefficients(code)):
-            if c:
-                r[k] -= ball(c) * outputs[k]
-    return r
+    data = claim.data
+    r = arb_column([ball(y) for y in data.y])
+    for cell, members in claim.cells("core", "carried", "fading", "free").items():
+        a = arb_mat(1, len(members), [placed[j].a for j in members])
+        total = a * arb_mat([placed[j].w for j in members])
+        outputs = (data.x * total.transpose()).entries()
+        r -= arb_column([c * x for c, x in zip(data.factors(cell.code), outputs, strict=True)])
+    return r.entries()

@@ -105,6 +105,17 @@ class Data:
             self._coefficients[code] = [values[code[g] * sign] for g, sign in sides]
         return self._coefficients[code]
 
+    def factors(self, code: Code) -> list[arb]:
+        """Return `coefficients` as balls."""
+        if code not in self._factors:
+            known = {c: ball(c) for c in (Fraction(1), Fraction(0), self.slope)}
+            self._factors[code] = [known[c] for c in self.coefficients(code)]
+        return self._factors[code]
+
+    @cached_property
+    def _factors(self) -> dict[Code, list[arb]]:
+        return {}
+
     @cached_property
     def _coefficients(self) -> dict[Code, list[Fraction]]:
         return {}

@@ -43,15 +43,18 @@ def check_sides(data: Data, placed: Sequence[Placed], turning: Sequence[arb | No
     for first in range(0, len(looked), CHUNK):
         rows = looked[first : first + CHUNK]
         some = [placed[j] for j in rows]
-        angles = [turning[j] for j in rows]
         directions = _integers([p.w for p in some], [p.size for p in some], data.d)
         margin = np.ldexp((directions @ normals.T).astype(np.float64), -2 * BITS)
-        need, held = _needs(data, some, angles)
-        room = np.array([p.neuron.code for p in some]) * margin - need - blur
-        room[held] = np.inf
-        slack = slack.min(arb(float(np.min(room[room > 0.0], initial=1.0))))
-        for i, g in np.argwhere(~(room > 0.0)).tolist():
-            angle = angles[i]
+        margin *= np.array([p.neuron.cell.sides for p in some])
+        room = margin - _needs([turning[j] for j in rows])[:, None]
+        loose = _places([(*p.neuron.walls, *p.neuron.open) for p in some])
+        room[loose] = margin[loose]
+        room -= blur
+        room[_places([p.neuron.held for p in some])] = np.inf
+        enough = room > 0.0
+        slack = slack.min(arb(float(np.min(room[enough], initial=1.0))))
+        for i, g in np.argwhere(~enough).tolist():
+            angle = turning[rows[i]]
             assert angle is not None
             slack = slack.min(_closely(data, rows[i], some[i], g, angle))
     return slack
@@ -59,29 +62,31 @@ def check_sides(data: Data, placed: Sequence[Placed], turning: Sequence[arb | No
 
 def _integers(rows: Sequence[Sequence[arb]], sizes: Sequence[arb], d: int) -> np.ndarray:
     """Return vectors over their sizes as integers of `BITS` bits."""
-    out = np.empty((len(rows), d))
-    for i, (row, size) in enumerate(zip(rows, sizes, strict=True)):
-        for k, x in enumerate(row):
+    shares, most = [], arb(UNIT / 8.0)
+    for row, size in zip(rows, sizes, strict=True):
+        for x in row:
             share = x / size
-            if not share.rad() < UNIT / 8.0:
+            if not share.rad() < most:
                 raise NotProvedError("a neuron's direction is not known well enough")
-            out[i, k] = float(share.mid())
-    return np.rint(np.ldexp(out, BITS)).astype(np.int64)
+            shares.append(float(share))
+    return np.rint(np.ldexp(np.array(shares).reshape(-1, d), BITS)).astype(np.int64)
 
 
-def _needs(
-    data: Data, some: Sequence[Placed], angles: Sequence[arb | None]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return what margins must exceed, and where neurons lie on a hyperplane."""
-    need = np.empty((len(some), data.planes))
-    held = np.zeros(need.shape, dtype=bool)
-    for i, (p, angle) in enumerate(zip(some, angles, strict=True)):
-        assert angle is not None
-        # The next number above is a bound even where rounding went down.
-        need[i] = np.nextafter(float(_sine(angle).upper()), 2.0)
-        need[i, [*p.neuron.walls, *p.neuron.open]] = 0.0
-        held[i, list(p.neuron.held)] = True
-    return need, held
+def _needs(angles: Sequence[arb | None]) -> np.ndarray:
+    """Return what margins must exceed, of angles of which many are one object."""
+    known: dict[int, float] = {}
+    for angle in angles:
+        if id(angle) not in known:
+            assert angle is not None
+            # The next number above is a bound even where rounding went down.
+            known[id(angle)] = np.nextafter(float(_sine(angle).upper()), 2.0)
+    return np.array([known[id(angle)] for angle in angles])
+
+
+def _places(planes: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
+    """Return rows and columns of the hyperplanes that each neuron has."""
+    rows = [i for i, some in enumerate(planes) for _ in some]
+    return rows, [g for some in planes for g in some]
 
 
 def _sine(angle: arb) -> arb:

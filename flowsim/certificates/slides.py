@@ -16,6 +16,8 @@ from flowsim.stationarity.limits import feature_range, least_squares_residual
 STRICT = 1e-9
 #: Columns within this part of their size of V lie in it.
 IN_RANGE = 1e-8
+#: So much of a column's square lies in V at least where the column does.
+CLOSE = 1.0 - 1e-6
 #: How often slides are looked at anew before it is given up.
 ROUNDS = 6
 
@@ -30,18 +32,15 @@ def with_edges(view: View, p: Proposal) -> Proposal:
     cells = view.cells
     for _ in range(ROUNDS):
         code, walls = p.code.copy(), p.walls.copy()
-        opened = (
-            (code == 0)
-            & open_planes(cells, p.basis)
-            & np.isin(p.roles, ("core", "carried"))[:, None]
-        )
+        moving = np.isin(p.roles, ("core", "carried"))
+        opened = (code == 0) & open_planes(cells, p.basis) & moving[:, None]
         if np.any(opened):
             p = _on_new_cells(view, replace(p, open=p.open | opened), np.where(opened, 1, code))
             continue
-        for members, g, side, condition in _slide_conditions(view, p):
-            value = view.sign[members[0]] * float(condition @ p.r_star)
+        for kinds, g, side, condition in _slide_conditions(view, p):
+            value = p.sign[kinds[0]] * float(condition @ p.r_star)
             if abs(value) <= STRICT * field_scale(cells, p.r_star):
-                code[members, g], walls[members, g] = side, True
+                code[kinds, g], walls[kinds, g] = side, True
         if np.array_equal(code, p.code):
             return p
         p = _on_new_cells(view, replace(p, walls=walls), code)
@@ -58,22 +57,24 @@ def _on_new_cells(view: View, p: Proposal, code: np.ndarray) -> Proposal:
 
 
 def _slide_conditions(view: View, p: Proposal) -> Iterator[tuple[np.ndarray, int, int, np.ndarray]]:
-    """Yield neurons, hyperplane, side and row: ``sign(a) row . r > 0`` keeps them off that side."""
+    """Yield kinds, hyperplane, side and row: ``sign(a) row . r > 0`` keeps them off that side."""
     cells = view.cells
-    moving = np.flatnonzero((p.roles == "core") | (p.roles == "carried"))
+    moving = p.kinds("core", "carried")
     sliding = moving[np.any(p.code[moving] == 0, axis=1)]
     if len(sliding) == 0:
         return
-    keys = np.column_stack([p.code[sliding], p.walls[sliding], view.sign[sliding]]).astype(np.int8)
+    keys = np.column_stack([p.code[sliding], p.walls[sliding], p.sign[sliding]]).astype(np.int8)
     first, number = distinct_rows(keys)
     plus, minus = cells.side_coefficients
     moment = cells.weight * cells.orientation * cells.norms
-    for i, j in enumerate(sliding[first]):
-        planes = np.flatnonzero(p.code[j] == 0)
+    for i, kind in enumerate(sliding[first]):
+        planes = np.flatnonzero(p.code[kind] == 0)
         normals = cells.normals[planes]
         if projector(normals)[1] < len(planes):
             raise NoClaimError("a neuron slides on linearly dependent hyperplanes")
-        rows = cells.weight * (multiplier_map(normals) @ cells.X.T) * cells.coefficients(p.code[j])
+        rows = (
+            cells.weight * (multiplier_map(normals) @ cells.X.T) * cells.coefficients(p.code[kind])
+        )
         for row, g in zip(rows, planes.tolist(), strict=True):
             here = np.where(cells.index == g, moment, 0.0)
             yield sliding[number == i], g, 1, row - here * plus
@@ -85,9 +86,9 @@ def check_slides(view: View, p: Proposal, size: float) -> None:
     if p.everything:
         return
     cells = view.cells
-    for members, g, _, condition in _slide_conditions(view, p):
-        j = members[0]
-        value = view.sign[j] * float(condition @ p.r_star)
+    for kinds, g, _, condition in _slide_conditions(view, p):
+        j = p.first[kinds[0]]
+        value = p.sign[kinds[0]] * float(condition @ p.r_star)
         need = float(np.linalg.norm(condition @ p.basis)) * size
         sample = int(np.flatnonzero(cells.index == g)[0])
         if value <= STRICT * field_scale(cells, p.r_star):
@@ -102,10 +103,16 @@ def check_slides(view: View, p: Proposal, size: float) -> None:
 
 def open_planes(cells: Cells, Q: np.ndarray) -> np.ndarray:
     """Mark hyperplanes (G,) whose kink lies in the span of Q."""
-    kink = np.zeros((cells.n, cells.n_hyperplanes))
-    kink[np.arange(cells.n), cells.index] = cells.norms
+    size = np.bincount(cells.index, weights=cells.norms**2, minlength=cells.n_hyperplanes)
+    within = np.zeros((cells.n_hyperplanes, Q.shape[1]))
+    np.add.at(within, cells.index, cells.norms[:, None] * Q)
+    # Few are close to the span, and only they are looked at closely.
+    some = np.flatnonzero(np.sum(within**2, axis=1) >= CLOSE * size)
+    kink = np.where(cells.index[:, None] == some, cells.norms[:, None], 0.0)
     rest = kink - Q @ (Q.T @ kink)
-    return np.linalg.norm(rest, axis=0) <= IN_RANGE * np.linalg.norm(kink, axis=0)
+    out = np.zeros(cells.n_hyperplanes, dtype=bool)
+    out[some] = np.linalg.norm(rest, axis=0) <= IN_RANGE * np.linalg.norm(kink, axis=0)
+    return out
 
 
 def field_scale(cells: Cells, r: np.ndarray) -> float:

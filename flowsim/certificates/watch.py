@@ -12,6 +12,7 @@ from math import frexp
 
 import numpy as np
 
+from flowsim._distinct import distinct_rows
 from flowsim.certificates.certificate import Certificate
 from flowsim.certificates.certify import LARGEST, Certifier
 from flowsim.engines.record import Flow
@@ -61,7 +62,7 @@ class EndWatch:
         alive = state.code[state.fate == ALIVE]
         if len(alive) == 0 or len(state.z) > LARGEST:
             return False
-        columns = min(len(np.unique(alive, axis=0)) * cells.d, 4 * cells.n)
+        columns = min(len(distinct_rows(alive)[0]) * cells.d, 4 * cells.n)
         return cells.n * float(columns) ** 2 <= WORK
 
 
