@@ -295,3 +295,14 @@ def test_neurons_of_a_kind_are_kept_together():
     assert len({id(x.cell) for x in ten.claim.neurons}) == len(one.claim.cells(*ROLES))
     assert sorted(j for kind in ten.claim.kinds for j in kind) == list(range(100))
     assert ten.limit_loss == one.limit_loss
+
+
+def test_a_proof_that_would_cost_more_than_the_run_is_left_to_who_asks(monkeypatch) -> None:
+    monkeypatch.setattr("flowsim.certificates.watch.WORK_AT_END", 1.0)
+    data = fs.datasets.three_points()
+    run = fs.simulate(fs.init.balanced(20, 2, log10_scale=-3, seed=0), data, end="rest")
+    assert run.status == "stationary"
+    assert not run.final.certificate.proved
+    assert "too many cells" in run.final.reason
+    assert "flowsim.certify tries it" in run.final.reason
+    assert fs.certify(run).proved

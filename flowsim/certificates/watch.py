@@ -13,6 +13,7 @@ from math import frexp
 import numpy as np
 
 from flowsim._distinct import distinct_rows
+from flowsim.cells import Cells
 from flowsim.certificates.certificate import Certificate
 from flowsim.certificates.certify import LARGEST, Certifier
 from flowsim.engines.record import Flow
@@ -23,8 +24,8 @@ from flowsim.state import State
 TRIES = 1
 #: The first try is not before so many times the reciprocal of the largest initial rate.
 SOONEST = 8.0
-#: Multiplications that a try on the way may cost; at the end of a run all are allowed.
-WORK = 1e8
+#: Multiplications that a try on the way may cost, and one at the end of a run.
+WORK, WORK_AT_END = 1e8, 2e9
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,20 +51,23 @@ class EndWatch:
         unit = SOONEST / self.certifier.cells.rate_scale
         if flow.time - start < unit or _place(before - start) == _place(flow.time - start):
             return None
-        if not self._affordable(flow.state):
+        moving = bool(np.any(flow.state.fate == ALIVE))  # else the run is at rest
+        if not moving or not work_of(flow.state, self.certifier.cells) <= WORK:
             return None
         t = float(np.ldexp(flow.time, -self.certifier.cells.time_exponent))
         found = self.certifier.certify(flow.whole(), r, t)
         return found if found.proved else None
 
-    def _affordable(self, state: State) -> bool:
-        """Whether few enough cells are occupied for a try to cost no more than some steps."""
-        cells = self.certifier.cells
-        alive = state.code[state.fate == ALIVE]
-        if len(alive) == 0 or len(state.z) > LARGEST:
-            return False
-        columns = min(len(distinct_rows(alive)[0]) * cells.d, 4 * cells.n)
-        return cells.n * float(columns) ** 2 <= WORK
+
+def work_of(state: State, cells: Cells) -> float:
+    """Return about how many multiplications it takes to look at a state: infinite for too many.
+
+    Those of the singular values of the features of all cells that are occupied.
+    """
+    if len(state.z) > LARGEST:
+        return float("inf")
+    occupied = len(distinct_rows(state.code[state.fate == ALIVE])[0])
+    return cells.n * float(min(occupied * cells.d, 4 * cells.n)) ** 2
 
 
 def _place(time: float) -> tuple[int, int]:
