@@ -89,15 +89,18 @@ def coalesced(state: State, slot: np.ndarray, angle: float) -> tuple[State, Memb
     """
     size = np.linalg.norm(state.z, axis=1)
     unit = state.z / np.where(size > 0.0, size, 1.0)[:, None]
-    first = _heaviest_nearby(unit, state.exponent + np.log2(np.maximum(size, 0.5)), slot, angle)
-    alike = (
-        (np.linalg.norm(unit - unit[first], axis=1) <= angle)
-        & (state.balance == state.balance[first])
-        & np.all(state.fresh == state.fresh[first], axis=1)
-        & (slot >= 0)
+    rows, heaviest = _heaviest_nearby(
+        unit, state.exponent + np.log2(np.maximum(size, 0.5)), slot, angle
     )
-    first = np.where(alike, first, np.arange(len(first)))
-    if np.all(first == np.arange(len(first))):
+    alike = (
+        (np.linalg.norm(unit[rows] - unit[heaviest], axis=1) <= angle)
+        & (state.balance[rows] == state.balance[heaviest])
+        & np.all(state.fresh[rows] == state.fresh[heaviest], axis=1)
+        & (slot[rows] >= 0)
+    )
+    first = np.arange(len(slot))
+    first[rows[alike]] = heaviest[alike]
+    if not np.any(rows[alike] != heaviest[alike]):
         return None
     kept, leader = np.unique(first, return_inverse=True)
     leader = leader.ravel()
@@ -113,20 +116,21 @@ def coalesced(state: State, slot: np.ndarray, angle: float) -> tuple[State, Memb
 
 def _heaviest_nearby(
     unit: np.ndarray, log_size: np.ndarray, slot: np.ndarray, angle: float
-) -> np.ndarray:
-    """Return for each neuron the heaviest one of its cell that may be parallel to it.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return neurons that others may be parallel to, and the heaviest such one of their cell.
 
     Parallel neurons are neighbours along any axis, so one sort finds nearly all of them.
     """
     along = unit @ np.sin(1.0 + np.arange(unit.shape[1]))
     order = np.lexsort((along, slot))
-    apart = np.diff(along[order]) > angle * np.sqrt(unit.shape[1])
-    run = np.cumsum(np.append(False, apart | (np.diff(slot[order]) != 0)))
-    by_weight = np.lexsort((-log_size[order], run))
-    start = np.flatnonzero(np.append(True, np.diff(run) != 0))
-    first = np.empty(len(unit), dtype=np.int64)
-    first[order] = order[by_weight[start]][run]
-    return first
+    near = np.diff(along[order]) <= angle * np.sqrt(unit.shape[1])
+    near &= np.diff(slot[order]) == 0
+    before, behind = np.append(False, near), np.append(near, False)
+    rows = order[before | behind]  # most have no neighbours, and are not sorted again
+    run = np.cumsum(~before[before | behind]) - 1
+    by_weight = np.lexsort((-log_size[rows], run))
+    start = np.flatnonzero(np.diff(run, prepend=-1))
+    return rows, rows[by_weight[start]][run]
 
 
 def _as_one(

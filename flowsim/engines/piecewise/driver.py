@@ -154,7 +154,7 @@ def _note(record: Record, integrator: Integrator, e: Expansion) -> None:
         # dL/dt from the residual's own series against -|theta'|^2 from the neurons',
         # beyond what the rounding of D, and of its projection onto slides, explains.
         slope = weight * float(r0 @ e.r[1]) / e.unit
-        size = float(np.sum(e.mass[alive]))
+        size = float(e.mass @ alive)
         noise = integrator.cells.rounding(r0) * np.sqrt(size)
         pressed = np.sqrt(size) * float(np.linalg.norm(e.base[:, 0], axis=1).max(initial=0.0))
         excess = abs(slope + speed) - (2 * np.sqrt(speed) + pressed + noise) * noise

@@ -160,7 +160,9 @@ class Integrator:
     def alive(self) -> int:
         """How many neurons are alive."""
         alive = self.state.fate == ALIVE
-        return int(np.sum(alive if self.members is None else self.members.count[alive]))
+        if self.members is None:
+            return int(np.count_nonzero(alive))
+        return int(np.sum(self.members.count[alive]))
 
     def return_to(self, state: State) -> None:
         """Put all neurons back where they were, as the end of a run."""
