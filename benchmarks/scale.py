@@ -143,7 +143,9 @@ def table(rows: list[Measured], numbers: bool) -> str:
         "|---|---:|" + "---:|" * numbers + "---:|---:|---:|---|---:|",
     ]
     for row in rows:
-        ends = row.kind.replace("_", " ") if row.status == "stationary" else row.status
+        ends = row.status
+        if row.status in ("stationary", "certified"):
+            ends = row.kind.replace("_", " ") + ", certified" * (row.status == "certified")
         cells = [row.title, f"{row.seconds:.2g}", *([row.goal] if numbers else [])]
         cells += [str(row.steps), str(row.events), f"{row.gibibytes:.2f}"]
         cells += [f"{ends}, t={row.t_end:.4g}", f"{row.worst_audit:.0e}"]
