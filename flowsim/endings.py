@@ -55,7 +55,7 @@ def _certificate(data: Dataset, flow: Flow, record: Record, t: float) -> Certifi
 
 
 def _tried(data: Dataset, flow: Flow, t: float) -> Certificate:
-    """Return the certificate of a run's last state, if a try does not cost more than the run."""
+    """Return the certificate of a run's last state, unless its neurons are in very many cells."""
     from flowsim.certificates.certificate import Certificate
     from flowsim.certificates.certify import LARGEST, Certifier
     from flowsim.certificates.watch import WORK_AT_END, work_of

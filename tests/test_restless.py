@@ -88,3 +88,13 @@ def test_neurons_that_are_not_balanced_are_all_listed() -> None:
     np.testing.assert_array_equal(
         _listed(normals, z, code, np.full((8, 3), 1e-9), balance), [3, 200]
     )
+
+
+def test_a_member_near_a_hyperplane_that_the_first_is_far_from_is_listed() -> None:
+    angle = np.array([0.3, 1e-4])  # above the plane of normal (0, 1), towards which they turn
+    w = np.column_stack([np.cos(angle), np.sin(angle)]) / np.sqrt(2.0)
+    z = np.column_stack([np.linalg.norm(w, axis=1), w])
+    normals = np.repeat([[0.0], [1.0]], PLANES, axis=1)
+    D = np.zeros((8, 2))
+    D[0, 1] = -1e-3
+    np.testing.assert_array_equal(_listed(normals, z, np.ones(PLANES, np.int8), D), [1])

@@ -22,7 +22,7 @@ class Groups:
         self.slot = np.full(m, -1, dtype=np.int64)
         self._slot_of: dict[bytes, int] = {}
         self._key_of: dict[int, bytes] = {}
-        #: Slots below `_used` hold neurons, or are free[:unused], the next to be taken last.
+        #: Slots below `_used` hold neurons, or are _free[:_unused], the next to be taken last.
         self._used, self._unused = 0, 0
         self._ordered: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         self._allocate(max(8, min(2 * m, 64)))

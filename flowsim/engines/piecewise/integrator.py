@@ -241,6 +241,8 @@ class Integrator:
         `cut` is where the last attempt was to end, if that is what this one does.
         """
         before = step.walked.party if step.walked is not None and step.tau == cut else None
+        if step.walked is not None:
+            step.walked.wait()
         step.walked = self._walked(step, step.tau, before)
         return None if step.walked.party is None else step.walked.party.cut
 

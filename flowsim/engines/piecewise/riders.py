@@ -16,10 +16,8 @@ if TYPE_CHECKING:
     from flowsim.engines.piecewise.expander import Expansion
     from flowsim.engines.piecewise.integrator import Integrator
 
-Moved = tuple[State, float]
 
-
-def move(flow: Integrator, e: Expansion, x: float, walks: np.ndarray) -> Moved:
+def move(flow: Integrator, e: Expansion, x: float, walks: np.ndarray) -> tuple[State, float]:
     """Return the state after `x` units, with all neurons but those that walk, and the drift."""
     groups, state = flow.groups, flow.state.moving()
     drifts = flow.blocks.each_member(
@@ -35,7 +33,7 @@ def move(flow: Integrator, e: Expansion, x: float, walks: np.ndarray) -> Moved:
 
 def move_beside(
     flow: Integrator, e: Expansion, x: float, walks: np.ndarray
-) -> Future[Moved] | None:
+) -> Future[tuple[State, float]] | None:
     """Let `move` go on while the others walk, if it is worth a thread and needs only one."""
     if available_cores() == 1 or not flow.blocks.alone(len(e.members)):
         return None

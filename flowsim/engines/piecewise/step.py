@@ -26,6 +26,11 @@ class Walked:
     feedback: Feedback = NO_FEEDBACK
     others: Future[tuple[State, float]] | None = None  # those that do not, moved meanwhile
 
+    def wait(self) -> None:
+        """Wait until no thread reads the expansion any more."""
+        if self.others is not None:
+            self.others.result()
+
 
 @dataclass(frozen=True, eq=False)
 class Moved:
