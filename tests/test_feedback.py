@@ -199,3 +199,28 @@ def test_many_heavy_neurons_at_one_hyperplane(seed: int) -> None:
     assert found.state < 1e-9
     assert len(every.events) > 100
     assert 2 * two.steps < every.steps
+
+
+@pytest.mark.usefixtures("lenient")
+def test_the_shape_of_what_is_of_third_order_is_that_of_all_crossings_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    add_up, seen = added.add_up, []
+
+    def noted(*args: Any) -> None:
+        add_up(*args)
+        order, x, end = args[0], args[2], args[4]
+        strength, shape = args[-3], args[-2]
+        at = x[order]
+        cubes = np.maximum(np.append(at, end)[:, None] - at, 0.0) ** 3 @ strength[order]
+        if cubes[-1] > 0.0:  # neurons that are small beyond measure have no strength
+            np.testing.assert_allclose(shape[order], cubes[:-1] / cubes[-1], atol=1e-7)
+            seen.append(np.max(shape[order]))
+
+    monkeypatch.setattr(added, "add_up", noted)
+    for seed, slope in CROSSING:
+        flow = _flow(seed, n=20, m=20, slope=slope)
+        for _ in range(5):
+            _long_step(flow, 1e-8)
+    assert len(seen) > 10
+    assert max(seen) > 0.1
