@@ -110,9 +110,10 @@ def test_what_had_been_added_by_a_crossing_is_known_to_leading_order(
         wholes.append(whole)
         return turn(crossings, whole, *others)
 
-    def noted(*args: Any) -> None:
-        add_up(*args)
+    def noted(*args: Any) -> float:
+        by_then = add_up(*args)
         left.append(np.linalg.norm(wholes[-1] - args[-1]) / np.linalg.norm(wholes[-1]))
+        return by_then
 
     monkeypatch.setattr(Crossings, "turn", seen)
     monkeypatch.setattr(added, "add_up", noted)
@@ -207,15 +208,18 @@ def test_the_shape_of_what_is_of_third_order_is_that_of_all_crossings_before(
 ) -> None:
     add_up, seen = added.add_up, []
 
-    def noted(*args: Any) -> None:
-        add_up(*args)
-        order, x, end = args[0], args[2], args[4]
-        strength, shape = args[-3], args[-2]
+    def noted(*args: Any) -> float:
+        by_then = add_up(*args)
+        order, x, middle, end = args[0], args[2], args[4], args[5]
+        strength, shape = args[-4], args[-3]
         at = x[order]
-        cubes = np.maximum(np.append(at, end)[:, None] - at, 0.0) ** 3 @ strength[order]
+        times = np.append(at, [middle, end])
+        cubes = np.maximum(times[:, None] - at, 0.0) ** 3 @ strength[order]
         if cubes[-1] > 0.0:  # neurons that are small beyond measure have no strength
-            np.testing.assert_allclose(shape[order], cubes[:-1] / cubes[-1], atol=1e-7)
+            parts = np.append(shape[order], by_then)
+            np.testing.assert_allclose(parts, cubes[:-1] / cubes[-1], atol=1e-7)
             seen.append(np.max(shape[order]))
+        return by_then
 
     monkeypatch.setattr(added, "add_up", noted)
     for seed, slope in CROSSING:

@@ -9,7 +9,8 @@ since the neuron leaves or enters them. So the integral of delta (`feedback`) is
 
     P_k(x) = sum_{x_j < x} v_jk (x - x_j)^2 / 2,
 
-up to what is of third order in the time since.
+up to what is of third order in the time since. Most of that is what K has made of it
+(`feedback`), ``-K Q`` with Q_k(x) = sum_{x_j < x} v_jk (x - x_j)^3 / 6.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def coefficients(code, index, orientation, slope, out):  # pragma: no cover - co
 
 @compiled
 def add_up(  # pragma: no cover - compiled
-    order, rows, x, steep, end, unit, weight, slope, X, norms, index, orientation, first, samples,
-    codes, felt, strength, shape, whole,
+    order, rows, x, steep, middle, end, unit, weight, slope, X, norms, index, orientation, first,
+    samples, codes, felt, strength, shape, halfway, whole,
 ):  # fmt: skip
     """Go through the crossings, listed by time in `order`.
 
@@ -45,13 +46,17 @@ def add_up(  # pragma: no cover - compiled
     how much the neuron has been turned along the normal by then, and by how much more than in the
     cell behind; strength (R,) a bound on what v adds to the rate of any field; shape (R,) which
     part of what is of third order, as of its strength, has been added. whole (n,) receives P at
-    the end. Times are in units, and fields those of an expansion's units.
+    the end, halfway (n,) Q at the time `middle`; returns which part has been added by then. Times
+    are in units, and fields those of an expansion's units.
     """
     d, n, scale = X.shape[0], X.shape[1], weight * unit * unit
-    sums, c, seen, cubes = np.zeros((3, n)), np.empty(n), np.empty(n), np.zeros(4)
+    sums, c, seen, cubes = np.zeros((4, n)), np.empty(n), np.empty(n), np.zeros(4)
     begun = x[order[0]] if order.shape[0] > 0 else 0.0
+    by_then = -1.0
     for i in order:
         k, g, s = rows[i, 0], rows[i, 2], x[i] - begun
+        if by_then < 0.0 and x[i] > middle:
+            by_then = _third(middle - begun, sums, cubes, unit, halfway)
         mass, behind = steep[i, 0], steep[i, 2]
         coefficients(codes[k], index, orientation, slope, c)
         felt[i], strength[i], shape[i] = 0.0, 0.0, _cubic(s, cubes)
@@ -72,15 +77,28 @@ def add_up(  # pragma: no cover - compiled
             sums[0, o] += v
             sums[1, o] += v * s
             sums[2, o] += v * s * s
+            sums[3, o] += v * s * s * s
         for q in range(4):
             cubes[q] += strength[i] * s**q
         codes[k, g] = rows[i, 4]
+    if by_then < 0.0:
+        by_then = _third(middle - begun, sums, cubes, unit, halfway)
     s = end - begun
     at_end = _cubic(s, cubes)
     for i in order:
         shape[i] = min(shape[i] / at_end, 1.0) if at_end > 0.0 else 0.0
     for o in range(n):
         whole[o] = 0.5 * unit * (s * (s * sums[0, o] - 2.0 * sums[1, o]) + sums[2, o])
+    return min(by_then / at_end, 1.0) if at_end > 0.0 else 0.0
+
+
+@compiled
+def _third(s, sums, cubes, unit, out):  # pragma: no cover - compiled
+    """Write Q at `s`; return how much of third order, by its strength, has been added by then."""
+    for o in range(out.shape[0]):
+        cube = s * (s * (s * sums[0, o] - 3.0 * sums[1, o]) + 3.0 * sums[2, o]) - sums[3, o]
+        out[o] = unit * cube / 6.0
+    return _cubic(s, cubes)
 
 
 @compiled
@@ -116,3 +134,4 @@ def _bend(f, s, c, seen, sums):  # pragma: no cover - compiled
         sums[0, k] += v
         sums[1, k] += v * s
         sums[2, k] += v * s * s
+        sums[3, k] += v * s * s * s

@@ -15,7 +15,12 @@ from flowsim.engines.piecewise import added, walk_turn
 from flowsim.engines.piecewise.walk_turn import PATTERN
 
 if TYPE_CHECKING:
+    from flowsim.engines.piecewise.feedback import Kernel
     from flowsim.engines.piecewise.walkers import Party
+
+#: Part of the time from the first crossing to the end after which what K has made of them is
+#: looked at.
+MIDDLE = 0.7
 
 
 class Crossings:
@@ -25,47 +30,54 @@ class Crossings:
     ----------
     error : float
         By how much `turn` may be wrong: what had been added by the time of a crossing is known to
-        leading order, and of the rest how much there is at the end. Crossings that it moves act
-        on others for so much longer or shorter.
+        leading order, and of the rest how much there is at the end, and most of it `MIDDLE` on the
+        way. Crossings that it moves act on others for so much longer or shorter.
     """
 
     def __init__(self, party: Party) -> None:
         self.party = party
         self.error = 0.0
 
-    def turn(self, whole: np.ndarray, integral: np.ndarray, r: np.ndarray) -> float:
-        """Turn the neurons by the fields of `feedback`: F0, F1 and D of these three (n,).
+    def turn(
+        self, whole: np.ndarray, integral: np.ndarray, decayed: np.ndarray, r: np.ndarray,
+        kernel: Kernel,
+    ) -> float:  # fmt: skip
+        """Turn the neurons by the fields of `feedback`: F0, F1 and D of whole, integral, r (n,).
 
-        Those that have crossed a hyperplane only just, and are before it now, will cross it
-        later. Returns the largest F0.
+        `decayed` is what the `kernel` makes of `integral`. Those that have crossed a hyperplane
+        only just, and are before it now, will cross it later. Returns the largest F0.
         """
         party, flow = self.party, self.party.flow
         cells, unit = flow.cells, party.step.e.unit
         rows, x, steep = party.log
-        felt, strength, known = np.zeros((len(x), 2)), np.zeros(len(x)), np.empty(cells.n)
-        shape = np.zeros(len(x))
+        felt, strength, shape = np.zeros((len(x), 2)), np.zeros(len(x)), np.zeros(len(x))
+        known, halfway = np.empty(cells.n), np.empty(cells.n)
         order = np.argsort(x, kind="stable")
         crossings = order[rows[order, 1] == PATTERN]
-        added.add_up(
-            crossings, rows, x, steep, party.end, unit, cells.weight, cells.slope, flow.X,
-            cells.norms, cells.index, cells.orientation, *cells.samples,
-            party.sums.code.copy(), felt, strength, shape, known,
+        begun = x[crossings[0]] if len(crossings) else 0.0
+        by_then = added.add_up(
+            crossings, rows, x, steep, begun + MIDDLE * (party.end - begun), party.end, unit,
+            cells.weight, cells.slope, flow.X, cells.norms, cells.index, cells.orientation,
+            *cells.samples, party.sums.code.copy(), felt, strength, shape, halfway, known,
         )  # fmt: skip
         rest = whole - known
-        fields = np.zeros((len(party.neurons), 4, cells.d))
+        # What K has not made of it is added in the same shape as all of it.
+        unknown = rest + decayed
+        more = by_then * (unknown - rest) - kernel(halfway)
+        fields = np.zeros((len(party.neurons), 6, cells.d))
         walk_turn.fields_of_walkers(
             np.argsort(party.walkers.group, kind="stable"), unit * cells.weight, cells.slope,
             flow.X, cells.index, cells.orientation, *cells.samples,
-            np.array([whole, integral, r, rest]), party.sums.code, party.walkers, fields,
+            np.array([whole, integral, r, rest, unknown, more]), party.sums.code, party.walkers,
+            fields,
         )  # fmt: skip
         beside = np.bincount(
             cells.index, unit * cells.weight * cells.norms * np.abs(rest), cells.n_hyperplanes
         )
         moved, later = np.zeros(len(x)), np.zeros(len(fields))
-        begun = x[crossings[0]] if len(crossings) else 0.0
         walk_turn.turn_crossing(
-            rows, x, steep, begun, unit, flow.normals, party.sums.z, TOUCH, felt, shape,
-            fields[:, 2], fields[:, 3], beside, fields[:, 0], moved, later,
+            rows, x, steep, begun, unit, flow.normals, party.sums.z, TOUCH, felt, shape, by_then,
+            fields[:, 2], fields[:, 3:], beside, fields[:, 0], moved, later,
         )  # fmt: skip
         for_so_long = np.minimum(np.abs(moved), party.end) * (party.end - x)
         self.error = float(np.max(later, initial=0.0) + strength @ for_so_long)

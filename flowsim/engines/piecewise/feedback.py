@@ -26,6 +26,7 @@ import numpy as np
 from flowsim.engines.piecewise import expansion, turning
 from flowsim.engines.piecewise.crossings import Crossings
 from flowsim.engines.piecewise.walk_sums import MOMENTS
+from flowsim.engines.piecewise.walk_turn import PATTERN
 from flowsim.state import State
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from flowsim.engines.piecewise.walkers import Party
 
 #: Neurons may be turned by at most so many times the tolerance.
-CORRECTED = 2000.0
+CORRECTED = 8000.0
 
 
 def largest_turn(rtol: float) -> float:
@@ -43,7 +44,7 @@ def largest_turn(rtol: float) -> float:
     Events inside it are off by a part of that, so it is less in terms of looser tolerances; states
     at its end by what `Feedback.error` estimates.
     """
-    return min(max((4e-6 / rtol) ** 0.5, 1.0), CORRECTED) * rtol
+    return min(max((6.4e-5 / rtol) ** 0.5, 1.0), CORRECTED) * rtol
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +105,7 @@ def find(flow: Integrator, e: Expansion, party: Party, tau: float) -> Feedback:
     whole = J[0] - c
     F0, F1 = kernel.fields(whole), kernel.fields(integral)
     crossings = Crossings(party)
-    turned = crossings.turn(whole, integral, e.residual(tau))
+    turned = crossings.turn(whole, integral, c, e.residual(tau), kernel)
     turned = max(turned, float(np.linalg.norm(F0, axis=1).max(initial=0.0)))
     error = _error(flow, e, party, tau / e.unit, J, (a, b, c)) + crossings.error
     return Feedback(turned, error + unknown, F0, F1)
@@ -151,11 +152,33 @@ def _error(
     pairs = ((a, J[3]), (b, J[2] - a), (c, J[1] - b))
     contraction = max((norm(Kv) / norm(v) for Kv, v in pairs if np.any(v)), default=0.0)
     series = size(flow, a) * contraction**3 * x / 6.0
-    rates, walking = e.unit * e.rates(), float(e.mass[party.neurons].sum())
+    rates = e.unit * e.rates()
     total, moving = turning.masses(e.start, e.members, e.mass, rates)
-    # The kernel changes as neurons grow, and where they walk.
-    kernel = size(flow, c) * (moving * x + walking) / total if total > 0.0 else 0.0
+    # The kernel changes as neurons grow, and where they change cells.
+    of_mass = size(flow, c) / total if total > 0.0 else 0.0
+    kernel = of_mass * moving * x + _changed(flow, e, party, J[1], of_mass)
     rate = float(rates.max(initial=0.0))
     swing = e.unit * float(norm(e.D[:, 1], axis=1).max(initial=0.0))
     order = size(flow, J[1]) * (rate**2 / 4.0 + swing / 2.0) * x
     return float(e.unit * (series + kernel + order))
+
+
+def _changed(
+    flow: Integrator, e: Expansion, party: Party, integral: np.ndarray, otherwise: float
+) -> float:
+    """Return a bound on what a residual's `integral` (n,) does otherwise where neurons walk.
+
+    A neuron that crosses a hyperplane is turned otherwise by that one's samples only, and acts
+    otherwise on them only. One that has begun or ended a slide does so on all: `otherwise` is how
+    much that may be for each unit of mass.
+    """
+    rows, cells = party.log[0], flow.cells
+    rows = rows[rows[:, 1] == PATTERN]
+    pushes = np.bincount(
+        cells.index, cells.weight * cells.norms * np.abs(integral), cells.n_hyperplanes
+    )
+    of_plane = e.unit * (flow.spread * pushes + flow.planes * size(flow, integral))
+    crosses = rows[:, 3] == -rows[:, 4]
+    of_row = np.where(crosses, of_plane[rows[:, 2]], otherwise)
+    of_walker = np.bincount(rows[:, 0], of_row, len(party.neurons))
+    return float(np.minimum(of_walker, otherwise) @ e.mass[party.neurons])

@@ -12,7 +12,7 @@ from flowsim.engines.piecewise.walk import list_slides, span_slides
 from flowsim.events import ALIVE, kind_code
 
 #: By how much of it may be wrong what is known only at the end of what crossings do to later ones,
-#: the more of it is added afterwards.
+#: the more of it is added afterwards, and what a parabola in its shape has put right.
 UNSURE = 0.5
 
 PATTERN = kind_code("pattern")
@@ -58,46 +58,69 @@ def _product(c, r, x):  # pragma: no cover - compiled
 
 @compiled
 def turn_crossing(  # pragma: no cover - compiled
-    rows, x, steep, begun, unit, normals, z, touch, felt, shape, D, rest, beside, F0, moved, later
-):
+    rows, x, steep, begun, unit, normals, z, touch, felt, shape, by_then, D, thirds, beside, F0,
+    moved, later,
+):  # fmt: skip
     """Add to F0 (K, d), those of the last cells, what comes of when they were entered.
 
     Before it crossed a hyperplane a neuron felt its samples as they act on the other side. And the
     neuron was turned by then, so that it crossed earlier or later, and has had the field behind
-    for longer or shorter. So it has where it was turned over the hyperplane at the end of the step
-    before, `z` (K, d+1) being where it began.
+    for longer or shorter: both have turned it when it comes to the next one. So it has where it
+    was turned over the hyperplane at the end of the step before, `z` (K, d+1) being where it began.
 
-    `felt` and `shape` are those of `added`, D and rest (K, d) the fields of the last cells and
-    those of what `added` does not know, of third order in time; beside (G,) is what that adds to
-    them at a hyperplane. moved (R,) receives by how much crossings are later, later (K,) by how
+    `felt` and `shape` are those of `added`, D (K, d) the fields of the last cells, and thirds
+    (K, 3, d) those of third order in time, as `_third_order` has them; beside (G,) is what they
+    add at a hyperplane. moved (R,) receives by how much crossings are later, later (K,) by how
     much F0 may be wrong.
     """
     d = normals.shape[0]
+    before = np.zeros(F0.shape)  # what crossings have turned each walker by
     for i in range(rows.shape[0]):
         moved[i] = 0.0
         if rows[i, 1] != PATTERN:
             continue
         k, g, v = rows[i, 0], rows[i, 2], steep[i, 1]
-        part, others, margin, rate = shape[i], 0.0, 0.0, 0.0
+        more, unsure = _third_order(shape[i], by_then, steep[i, 3 : 3 + d], thirds[k])
+        by_others, by_own, margin, rate, jump = felt[i, 0] + more, 0.0, 0.0, 0.0, 0.0
         for s in range(d):
-            others += part * steep[i, 3 + s] * rest[k, s]
+            by_own += steep[i, 3 + s] * before[k, s]
             margin += normals[s, g] * z[k, 1 + s]
             rate += D[k, s] ** 2
-        turned = felt[i, 0] + others
-        if x[i] == 0.0 and abs(margin) > touch:
-            turned += margin / z[k, 0]
-        by = turned / v if v != 0.0 and rows[i, 3] == -rows[i, 4] else 0.0
-        jump = 0.0
-        for s in range(d):
             jump += steep[i, 3 + d + s] ** 2
-            F0[k, s] += felt[i, 1] * normals[s, g] + by * steep[i, 3 + d + s]
-        if rows[i, 3] == -rows[i, 4]:
+        if x[i] == 0.0 and abs(margin) > touch:
+            by_own += margin / z[k, 0]
+        turned = by_others + by_own
+        crosses = rows[i, 3] == -rows[i, 4]
+        by = turned / v if v != 0.0 and crosses else 0.0
+        for s in range(d):
+            by_crossing = felt[i, 1] * normals[s, g] + by * steep[i, 3 + d + s]
+            F0[k, s] += by_crossing
+            before[k, s] += by_crossing
+        if crosses:
             jump = np.sqrt(jump)
-            turns = (np.sqrt(rate) + unit * jump) * (x[i] - begun)
-            wrong = min(1.0, turns) * abs(turned) + UNSURE * (1.0 - part) * abs(others)
-            later[k] += part * beside[g] + (jump / abs(v) if v != 0.0 else 0.0) * wrong
+            # Meanwhile the neuron goes on turning: by a third, where that grows with the square.
+            turns = min((np.sqrt(rate) + unit * jump) * (x[i] - begun), 1.0)
+            wrong = turns * (abs(by_others) / 3.0 + abs(by_own)) + UNSURE * unsure
+            later[k] += shape[i] * beside[g] + (jump / abs(v) if v != 0.0 else 0.0) * wrong
         if v != 0.0:
             moved[i] = -turned / (unit * v)
+
+
+@compiled
+def _third_order(part, by_then, normal, fields):  # pragma: no cover - compiled
+    """Return how much of the fields of third order acts along a normal by now, and may be wrong.
+
+    `part` of them has been added, by its shape. Of fields (3, d) the first is that at the end, the
+    second what is known at the end only, and the third how much more than the shape says there was
+    when it said `by_then`: a parabola in the shape goes through it.
+    """
+    bend = part * (1.0 - part) / (by_then * (1.0 - by_then)) if 0.0 < by_then < 1.0 else 0.0
+    at_end, unknown, more = 0.0, 0.0, 0.0
+    for s in range(normal.shape[0]):
+        at_end += normal[s] * fields[0, s]
+        unknown += normal[s] * fields[1, s]
+        more += normal[s] * fields[2, s]
+    return part * at_end + bend * more, part * (1.0 - part) * abs(unknown) + bend * abs(more)
 
 
 @compiled
