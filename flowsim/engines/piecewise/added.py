@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flowsim.engines.piecewise.expansion import compiled, summing
+from flowsim.engines.piecewise.jit import compiled, summing
 from flowsim.engines.piecewise.margins import project_all
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from flowsim._cores import available_cores
-from flowsim.engines.piecewise.expansion import BLOCK, outputs
+from flowsim.engines.piecewise.expansion import outputs
+from flowsim.engines.piecewise.kin import BLOCK
 
 #: Numbers (groups times samples times inputs) from which on threads are worth their start.
 WORTH = 2**17

@@ -26,12 +26,9 @@ import numpy as np
 from numpy.polynomial import legendre, polynomial
 
 from flowsim.engines.piecewise import fading
-from flowsim.engines.piecewise.expansion import (
-    add_output,
-    compiled,
-    recurrence,
-    summing,
-)
+from flowsim.engines.piecewise.expansion import recurrence
+from flowsim.engines.piecewise.jit import compiled, summing
+from flowsim.engines.piecewise.kin import add_output
 from flowsim.engines.piecewise.motion import evaluate
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from flowsim.engines.piecewise.expansion import compiled
 from flowsim.engines.piecewise.groupwise import (
     bound,
     drop_away,
@@ -17,6 +16,7 @@ from flowsim.engines.piecewise.groupwise import (
     spread_of,
     stops_on_way,
 )
+from flowsim.engines.piecewise.jit import compiled
 from flowsim.engines.piecewise.margins import margin_polynomial, project_all, project_some
 from flowsim.engines.piecewise.motion import TILE, fetch, tile_of
 from flowsim.engines.piecewise.restless import LINES, list_restless

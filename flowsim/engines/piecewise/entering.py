@@ -6,7 +6,7 @@ import numpy as np
 
 from flowsim.alignment import switching
 from flowsim.alignment.switching import ASK, DIES
-from flowsim.engines.piecewise.expansion import compiled, inlined
+from flowsim.engines.piecewise.jit import compiled, inlined
 from flowsim.engines.piecewise.roots import horner
 from flowsim.engines.piecewise.walk_sums import change_side
 from flowsim.events import DEAD, kind_code

@@ -11,6 +11,7 @@ from flowsim.cells import Cells
 from flowsim.engines.groups import Groups
 from flowsim.engines.piecewise import expansion
 from flowsim.engines.piecewise.blocks import Blocks
+from flowsim.engines.piecewise.kin import Kin, kin_of
 from flowsim.state import State
 
 #: The lowest order of an expansion.
@@ -29,6 +30,7 @@ class Expansion:
     active: np.ndarray
     start: np.ndarray
     members: np.ndarray
+    kin: Kin
     mass: np.ndarray  # (m,)
     r: np.ndarray  # (order+1, n)
     base: np.ndarray  # (groups, order+1, d)
@@ -96,6 +98,7 @@ class Expander:
         self.moments = np.empty((m // (d + 2) + 1, d + 1, d + 1))  # only groups of more than d+1
         self._first = np.zeros(m + 1, dtype=np.int64)
         self.wide = np.zeros(m + 1, dtype=np.int64)
+        self._kin: tuple[np.ndarray, Kin] | None = None
         plus, minus = cells.side_coefficients
         moment = cells.weight * cells.orientation * cells.norms
         self._sides = (minus * moment, plus * moment)
@@ -111,7 +114,7 @@ class Expander:
         active, start, members = groups.ordered()
         return self.blocks.outputs(
             len(active), expansion.sum_of_products, self.cells.slope,
-            groups.on, active, start, members, z, mass,
+            groups.on, active, self._kin_of(active, groups), start, members, z, mass,
         )  # fmt: skip
 
     def order_for(self, h: float) -> int:
@@ -133,7 +136,7 @@ class Expander:
         if not self.frozen:
             e.r[0] -= self.blocks.outputs(
                 len(e.active), expansion.sum_of_columns, cells.slope, groups.on, e.active,
-                after=(e.AQ, e.W, e.first),
+                e.kin, after=(e.AQ, e.W, e.first),
             )  # fmt: skip
         self.write_fields(0, e, groups)
         fastest = float(np.max(np.abs(e.D[:, 0]), initial=0.0))
@@ -152,6 +155,12 @@ class Expander:
         self.write_sides(e.r, e.ends)
         return e
 
+    def _kin_of(self, active: np.ndarray, groups: Groups) -> Kin:
+        """Return which of the active groups are in nearly the same cells."""
+        if self._kin is None or self._kin[0] is not active:  # they stay so until a neuron moves on
+            self._kin = active, kin_of(groups.on, active, self.cells.slope)
+        return self._kin[1]
+
     def _views(self, state: State, groups: Groups, order: int) -> Expansion:
         """Return an empty expansion in the arrays of all."""
         active, start, members = groups.ordered()
@@ -167,7 +176,8 @@ class Expander:
         r[1:] = 0.0
         first = self._first[: count + 1]
         return Expansion(
-            active, start, members, state.mass, r, base, D, A, W, AQ, first, ends, 0.0, 0.0,
+            active, start, members, self._kin_of(active, groups), state.mass, r, base, D, A, W, AQ,
+            first, ends, 0.0, 0.0,
             fades=np.zeros(count, np.bool_),
         )  # fmt: skip
 
@@ -199,12 +209,13 @@ class Expander:
         D: np.ndarray,
     ) -> None:  # fmt: skip
         """Write the fields that r (n,) gives groups to base[:, i] and, projected, to D[:, i]."""
-        slope, T = self.cells.slope, self.blocks.T
+        slope, T, kin = self.cells.slope, self.blocks.T, self._kin_of(active, groups)
         expansion.moments_of(self.X, self.cells.weight, r, T)
         self.blocks.each(
             len(active), expansion.fields,
             lambda q0, q1: (
-                slope, groups.on, T, groups.projected, groups.projector, active, q0, q1, i, base, D,
+                slope, groups.on, kin, T, groups.projected, groups.projector, active, q0, q1, i,
+                base, D,
             ),
         )  # fmt: skip
 
@@ -214,7 +225,7 @@ class Expander:
         if not self.blocks.many(len(e.active)):
             expansion.expand(
                 e.order, e.unit, self.X, cells.weight, cells.slope, self.frozen, groups.on,
-                groups.projected, groups.projector, e.active, e.start, e.members, e.mass,
+                e.kin, groups.projected, groups.projector, e.active, e.start, e.members, e.mass,
                 e.r, e.base, e.D, e.A, e.W, e.AQ, self.moments, e.first, self.wide,
                 self.blocks.T, self.blocks.U,
             )  # fmt: skip
@@ -238,6 +249,6 @@ class Expander:
         """Write coefficient i+1 of all columns; return that of the outputs (n,)."""
         return self.blocks.outputs(
             len(e.active), expansion.next_order, i, e.unit, self.cells.slope, self.frozen,
-            groups.on, e.active, e.start, e.members, e.mass,
+            groups.on, e.active, e.kin, e.start, e.members, e.mass,
             after=(e.D, e.A, e.W, e.AQ, self.moments, e.first, self.wide),
         )  # fmt: skip

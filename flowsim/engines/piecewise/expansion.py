@@ -20,18 +20,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from flowsim.engines.piecewise.jit import compiled, summing
+from flowsim.engines.piecewise.kin import BLOCK, add_outputs, field_of
 
 #: In steps of up to so many units of time no coefficient that counts, or its square, underflows.
 FAR = 2.0**20
-#: Groups of one block.
-BLOCK = 256
-
-compiled = njit(cache=True, nogil=True, error_model="numpy")
-#: Calls with tuples of arrays count a reference to each of these, unless they are inlined.
-inlined = njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-#: Sums may be taken in any order, which lets the compiler use vector registers.
-summing = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz", "contract"})
 
 
 def time_unit(rate: float) -> float:
@@ -40,36 +34,6 @@ def time_unit(rate: float) -> float:
         return 1.0
     _, exponent = math.frexp(min(rate, 2.0**1000))
     return math.ldexp(1.0, -max(exponent, -1000))
-
-
-@summing
-def _field(slope, on, T, out):  # pragma: no cover - compiled
-    """Write ``sum_k c_k T[:, k]`` (d,) for the activation codes `on` (n,) of a cell."""
-    d, n = T.shape
-    for s in range(d):
-        x, row = 0.0, T[s]
-        for k in range(n):
-            x += row[k] * (on[k] > 0)
-        if slope != 0.0:
-            y = 0.0
-            for k in range(n):
-                y += row[k] * (on[k] < 0)
-            x += slope * y
-        out[s] = x
-
-
-@summing
-def add_output(slope, on, v, U):  # pragma: no cover - compiled
-    """Add ``c_k v`` to U[:, k] (d, n): the output of a group on x_k is that times x_k."""
-    d, n = U.shape
-    for s in range(d):
-        f, row = v[s], U[s]
-        for k in range(n):
-            row[k] += f * (on[k] > 0)
-        if slope != 0.0:
-            g = slope * f
-            for k in range(n):
-                row[k] += g * (on[k] < 0)
 
 
 @summing
@@ -83,29 +47,29 @@ def outputs(X, U, out):  # pragma: no cover - compiled
 
 
 @compiled
-def sum_of_products(slope, on, active, start, members, z, mass, q0, q1, U):  # pragma: no cover
+def sum_of_products(slope, on, active, kin, start, members, z, mass, q0, q1, U):  # pragma: no cover
     """Add the outputs of groups q0 to q1 at the present state to U (d, n)."""
     d = U.shape[0]
-    v = np.empty(d)
+    V = np.zeros((q1 - q0, d))
     for q in range(q0, q1):
-        v[:] = 0.0
+        v = V[q - q0]
         for u in range(start[q], start[q + 1]):
             j = members[u]
             f = mass[j] * z[j, 0]
             for i in range(d):
                 v[i] += f * z[j, 1 + i]
-        add_output(slope, on[active[q]], v, U)
+    add_outputs(slope, on, active, kin, q0, q1, V, U)
 
 
 @compiled
 def fields(  # pragma: no cover - compiled
-    slope, on, T, projected, projector, active, q0, q1, i, base, D
+    slope, on, kin, T, projected, projector, active, q0, q1, i, base, D
 ):
     """Write coefficient i of D (d,) of groups q0 to q1: before and after their projections."""
     d = T.shape[0]
     for q in range(q0, q1):
         g = active[q]
-        _field(slope, on[g], T, base[q, i])
+        field_of(q, slope, on, active, kin, T, i, base)
         for s in range(d):
             D[q, i, s] = base[q, i, s]
             if projected[g]:
@@ -150,16 +114,16 @@ def load_columns(  # pragma: no cover - compiled
 
 
 @compiled
-def sum_of_columns(slope, on, active, q0, q1, AQ, W, first, U):  # pragma: no cover - compiled
+def sum_of_columns(slope, on, active, kin, q0, q1, AQ, W, first, U):  # pragma: no cover - compiled
     """Add the outputs of groups q0 to q1 to U (d, n): those of `sum_of_products`."""
     d = U.shape[0]
-    v = np.empty(d)
+    V = np.zeros((q1 - q0, d))
     for q in range(q0, q1):
-        v[:] = 0.0
+        v = V[q - q0]
         for c in range(first[q], first[q + 1]):
             for i in range(d):
                 v[i] += AQ[c, 0] * W[c, 0, i]
-        add_output(slope, on[active[q]], v, U)
+    add_outputs(slope, on, active, kin, q0, q1, V, U)
 
 
 @compiled
@@ -184,11 +148,12 @@ def recurrence(i, unit, D, A, W):  # pragma: no cover - compiled
 
 @compiled
 def next_order(  # pragma: no cover - compiled
-    i, unit, slope, frozen, on, active, start, members, mass, q0, q1, D, A, W, AQ, Q, first, wide, U
-):
+    i, unit, slope, frozen, on, active, kin, start, members, mass, q0, q1, D, A, W, AQ, Q, first,
+    wide, U,
+):  # fmt: skip
     """Write coefficient i+1 of the columns of groups q0 to q1; add their outputs' to U (d, n)."""
     d = W.shape[2]
-    v = np.empty(d)
+    V = np.zeros((q1 - q0, d))
     for q in range(q0, q1):
         c0, c1 = first[q], first[q + 1]
         for c in range(c0, c1):
@@ -204,14 +169,14 @@ def next_order(  # pragma: no cover - compiled
                 AQ[c0 + b, i + 1] = 0.0
                 for c in range(d + 1):
                     AQ[c0 + b, i + 1] += A[c0 + c, i + 1] * Q[wide[q], c, b]
-        for s in range(d):
-            v[s] = 0.0
+        v = V[q - q0]
         for c in range(c0, c1):
             for o in range(i + 2):
                 f = AQ[c, o]
                 for s in range(d):
                     v[s] += f * W[c, i + 1 - o, s]
-        add_output(slope, on[active[q]], v, U)
+    if not frozen:
+        add_outputs(slope, on, active, kin, q0, q1, V, U)
 
 
 @compiled
@@ -224,8 +189,8 @@ def moments_of(X, weight, r, T):  # pragma: no cover - compiled
 
 @compiled
 def expand(  # pragma: no cover - compiled
-    order, unit, X, weight, slope, frozen, on, projected, projector, active, start, members, mass,
-    r, base, D, A, W, AQ, Q, first, wide, T, U,
+    order, unit, X, weight, slope, frozen, on, kin, projected, projector, active, start, members,
+    mass, r, base, D, A, W, AQ, Q, first, wide, T, U,
 ):  # fmt: skip
     """Write the Taylor coefficients up to `order` of r, D and all columns, on one thread.
 
@@ -244,14 +209,14 @@ def expand(  # pragma: no cover - compiled
             D[:groups, i] = 0.0
         elif i > 0:
             moments_of(X, weight, r[i], T)
-            fields(slope, on, T, projected, projector, active, 0, groups, i, base, D)
+            fields(slope, on, kin, T, projected, projector, active, 0, groups, i, base, D)
         if i == order:
             break
         U[:] = 0.0
         for q0 in range(0, groups, BLOCK):
             part[:] = 0.0
             next_order(
-                i, unit, slope, frozen, on, active, start, members, mass, q0,
+                i, unit, slope, frozen, on, active, kin, start, members, mass, q0,
                 min(q0 + BLOCK, groups), D, A, W, AQ, Q, first, wide, part,
             )  # fmt: skip
             U += part

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flowsim.engines.piecewise.expansion import compiled
+from flowsim.engines.piecewise.jit import compiled
 from flowsim.events import ALIVE
 
 if TYPE_CHECKING:

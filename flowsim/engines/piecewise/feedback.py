@@ -83,7 +83,7 @@ class Kernel:
         self.fields(r)
         return flow.blocks.outputs(
             len(e.active), expansion.next_order, 0, e.unit, flow.cells.slope, False,
-            flow.groups.on, e.active, e.start, e.members, e.mass,
+            flow.groups.on, e.active, e.kin, e.start, e.members, e.mass,
             after=(
                 self._D, self._A, self._W, self._AQ, flow.expander.moments, e.first,
                 flow.expander.wide,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flowsim.engines.piecewise.expansion import compiled
+from flowsim.engines.piecewise.jit import compiled
 from flowsim.engines.piecewise.motion import evaluate
 
 #: Stops at most; as many as keep the bending between them below this part of a neuron's size.

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flowsim.engines.piecewise.expansion import compiled, inlined
 from flowsim.engines.piecewise.fading import fade
+from flowsim.engines.piecewise.jit import compiled, inlined
 
 #: Neurons that are moved at once.
 TILE = 128

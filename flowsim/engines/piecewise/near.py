@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flowsim.engines.piecewise.detection import reach, split
-from flowsim.engines.piecewise.expansion import inlined
+from flowsim.engines.piecewise.jit import inlined
 from flowsim.engines.piecewise.margins import norm, project_all
 
 #: A list reaches so many times as far as the neuron may turn before its next event.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from flowsim.engines.piecewise.expansion import compiled, inlined, recurrence
+from flowsim.engines.piecewise.expansion import recurrence
+from flowsim.engines.piecewise.jit import compiled, inlined
 
 #: Part of the tolerance by which what is left out of the field may move a neuron in a step.
 NEGLIGIBLE = 1e-2

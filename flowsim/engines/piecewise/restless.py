@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from flowsim.engines.piecewise.expansion import compiled
 from flowsim.engines.piecewise.groupwise import list_near, products
+from flowsim.engines.piecewise.jit import compiled
 from flowsim.engines.piecewise.margins import norm, project_all
 from flowsim.engines.piecewise.motion import TILE, fetch
 

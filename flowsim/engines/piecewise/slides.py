@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from flowsim.engines.piecewise.detection import NOTHING, SLIDE
-from flowsim.engines.piecewise.expansion import compiled
+from flowsim.engines.piecewise.jit import compiled
 from flowsim.engines.piecewise.roots import first_exit
 
 

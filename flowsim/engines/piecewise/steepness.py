@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowsim.engines.piecewise.expansion import inlined
+from flowsim.engines.piecewise.jit import inlined
 from flowsim.engines.piecewise.own import onto_slides
 from flowsim.engines.piecewise.roots import horner
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flowsim.engines.piecewise.expansion import compiled
+from flowsim.engines.piecewise.jit import compiled
 from flowsim.engines.piecewise.motion import TILE, fetch, tile_of
 
 

@@ -22,7 +22,7 @@ from flowsim.engines.piecewise.detection import (
     split,
 )
 from flowsim.engines.piecewise.entering import choose, cross, recode
-from flowsim.engines.piecewise.expansion import compiled, inlined
+from flowsim.engines.piecewise.jit import compiled, inlined
 from flowsim.engines.piecewise.motion import evaluate, settle
 from flowsim.engines.piecewise.near import begin_list, keep_up, leave, update_margins
 from flowsim.engines.piecewise.own import expand, onto_slides, shift, terms_of

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flowsim.engines.piecewise.detection import own_polynomials
-from flowsim.engines.piecewise.expansion import compiled, inlined, summing
+from flowsim.engines.piecewise.jit import compiled, inlined, summing
 from flowsim.engines.piecewise.roots import horner
 from flowsim.events import ALIVE
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from flowsim.engines.piecewise.added import coefficients, slope_at
-from flowsim.engines.piecewise.expansion import compiled, summing
+from flowsim.engines.piecewise.jit import compiled, summing
 from flowsim.engines.piecewise.own import onto_slides
 from flowsim.engines.piecewise.turning import turn
 from flowsim.engines.piecewise.walk import list_slides, span_slides

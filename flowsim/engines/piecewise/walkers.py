@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -131,6 +132,8 @@ class Party:
                 drained.append(tuple(part[:filled].copy() for part in (log.rows, log.x, log.steep)))
                 log.count[0] = 0
                 if not np.any(w.status[k0:k1] == walk_arrays.FULL):
+                    if self.summed and not np.any(w.status[k0:k1] == walk_arrays.ASKS):
+                        self._add_up(k0, k1, work)
                     self.give_back(work, log)
                     return drift, drained
 
@@ -218,30 +221,20 @@ class Party:
         steep = np.zeros((count, 3 + 2 * self.flow.cells.d))
         self._drained.append((rows.astype(np.int32), np.full(count, x), steep))
 
+    def _add_up(self, k0: int, k1: int, work: walk_arrays.Scratch) -> None:
+        """Put what walkers k0 to k1 of a chunk, all at their end, have added onto its sides."""
+        e = self.step.e
+        walk_sums.finish(
+            k0, k1, self.end, self.walkers, self.sums, e.start, e.first, e.A, e.W, work.ridden,
+            self._sides[k0 // self._chunk],
+        )  # fmt: skip
+
     def moments(self) -> np.ndarray:
         """Return the moments (MOMENTS, n), in units, of what the neurons have added to outputs."""
-        flow, e, count = self.flow, self.step.e, len(self.neurons)
-        cells = flow.cells
-
-        def finish(k0: int) -> np.ndarray:
-            work, log = self.take_scratch()
-            U = self._sides[k0 // self._chunk]
-            walk_sums.finish(
-                k0, min(k0 + self._chunk, count), self.end, self.walkers, self.sums, e.start,
-                e.first, e.A, e.W, work.ridden, U,
-            )  # fmt: skip
-            self.give_back(work, log)
-            return U
-
+        flow, cells = self.flow, self.flow.cells
+        total = reduce(np.add, self._sides)
         out = np.empty((walk_sums.MOMENTS, cells.n))
-        walk_sums.outputs_of_sides(
-            flow.X,
-            cells.index,
-            cells.orientation,
-            cells.slope,
-            sum(self._each(finish, self._starts)),
-            out,
-        )
+        walk_sums.outputs_of_sides(flow.X, cells.index, cells.orientation, cells.slope, total, out)
         return out
 
     @property
