@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from flowsim._cores import blas_on_one_core
 from flowsim.cells import Cells
 from flowsim.engines.piecewise import Integrator, integrate
 from flowsim.engines.piecewise.checkpoint import Checkpoint
@@ -67,7 +68,10 @@ def piecewise_run(
     def follow(checkpoint: Checkpoint | None) -> Record:
         if not going.begun:
             record.rows.extend(integrator.start())
-        return integrate(integrator, record, store, *conditions, checkpoint=checkpoint, proofs=end)
+        with blas_on_one_core():  # the kernels are on the others
+            return integrate(
+                integrator, record, store, *conditions, checkpoint=checkpoint, proofs=end
+            )
 
     if saving is None:
         return Run(lambda: _at_once(lambda: follow(None)), None, finish)

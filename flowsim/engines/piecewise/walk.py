@@ -22,7 +22,7 @@ from flowsim.engines.piecewise.detection import (
     split,
 )
 from flowsim.engines.piecewise.entering import choose, cross, recode
-from flowsim.engines.piecewise.jit import compiled, inlined
+from flowsim.engines.piecewise.jit import borrowed, compiled, inlined
 from flowsim.engines.piecewise.motion import evaluate, settle
 from flowsim.engines.piecewise.near import begin_list, keep_up, leave, update_margins
 from flowsim.engines.piecewise.own import expand, onto_slides, shift, terms_of
@@ -59,6 +59,9 @@ def walk(  # pragma: no cover - compiled
     What they add to the outputs goes into `sums` and U (`walk_sums`). Returns the largest
     correction of a^2 - |w|^2.
     """
+    plan, ends, walkers, work = borrowed(plan), borrowed(ends), borrowed(walkers), borrowed(work)
+    start, first, A, W, base = borrowed((start, first, A, W, base))
+    table, sums, U, out = borrowed((table, sums, U, out))
     drift = 0.0
     for k in range(k0, k1):
         if walkers.status[k] == FULL:
