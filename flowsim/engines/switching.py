@@ -149,14 +149,17 @@ class Switching:
         self._settle_signs()
         rows: list[Event] = []
         r = self._residual()
-        for j in np.flatnonzero((state.fate == ALIVE) & ~np.all(state.code, axis=1)):
+        on = np.flatnonzero((state.fate == ALIVE) & ~np.all(state.code, axis=1))
+        for j in on:
             found = self.rules.reselect(state, self.cells, int(j), r, time)
             rows += [row for row in found if row.kind != "pattern"]
         if self.cells.slope == 0.0:
             inside = np.flatnonzero((state.fate == ALIVE) & np.all(state.code, axis=1))
-            on = np.any(self.cells.sample_codes(state.code[inside]) > 0, axis=1)
-            state.fate[inside[~on]] = DEAD
-        self.place(np.arange(len(state.z)))
+            active = np.any(self.cells.sample_codes(state.code[inside]) > 0, axis=1)
+            dead = inside[~active]
+            state.fate[dead] = DEAD
+            on = np.union1d(on, dead)
+        self.place(on)
         return rows
 
     def _settle_signs(self) -> None:
