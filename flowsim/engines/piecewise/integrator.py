@@ -120,6 +120,8 @@ class Integrator:
         self.first_events = FirstEvents(m)
         self.scratch: dict[int, list[tuple[Scratch, Log]]] = {}
         self.switching = Switching(self.cells, self.state, self.residual)
+        self._whole: State | None = None  # of all neurons, where some go on as one
+        self._lived = self._alive = -1  # how many lived when all of them were counted
 
     @property
     def groups(self) -> Groups:
@@ -150,8 +152,12 @@ class Integrator:
         self.expander.radius = radius
 
     def whole(self) -> State:
-        """Return the state of all neurons."""
-        return self._of_all(self.state)
+        """Return the present state of all neurons, which is not to be changed."""
+        if self.members is None:
+            return self.state
+        if self._whole is None:
+            self._whole = self.members.spread(self.state)
+        return self._whole
 
     def _of_all(self, state: State) -> State:
         return state if self.members is None else self.members.spread(state)
@@ -159,14 +165,17 @@ class Integrator:
     @property
     def alive(self) -> int:
         """How many neurons are alive."""
-        alive = self.state.fate == ALIVE
+        living = self.groups.living
         if self.members is None:
-            return int(np.count_nonzero(alive))
-        return int(np.sum(self.members.count[alive]))
+            return living
+        if living != self._lived:  # nobody comes back to life
+            alive = self.state.fate == ALIVE
+            self._lived, self._alive = living, int(np.sum(self.members.count[alive]))
+        return self._alive
 
     def return_to(self, state: State) -> None:
         """Put all neurons back where they were, as the end of a run."""
-        self.state, self.members = state, None
+        self.state, self.members, self._whole = state, None, None
 
     # -- expansion --------------------------------------------------------------------
 
@@ -294,7 +303,7 @@ class Integrator:
 
     def take(self, step: Step, log: EventLog, tau: float | None = None) -> None:
         """Take the step, or its first `tau`; note in `log` what has happened on the way."""
-        closed = step.events is not None
+        closed, self._whole = step.events is not None, None
         if closed:
             self._take_closed(step, log, step.tau if tau is None else tau)
         else:
