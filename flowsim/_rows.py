@@ -23,6 +23,12 @@ def norms(rows: np.ndarray) -> np.ndarray:
     return np.sqrt(squares(rows))
 
 
+def units(rows: np.ndarray) -> np.ndarray:
+    """Return rows (m, k) of norm one; nan for rows of zeros."""
+    with np.errstate(invalid="ignore"):
+        return rows / norms(rows)[:, None]
+
+
 def largest(rows: np.ndarray) -> np.ndarray:
     """Return the largest absolute entry (m,) of each row (m, k), k > 0."""
     if rows.shape[1] >= NARROW:

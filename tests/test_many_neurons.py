@@ -15,7 +15,7 @@ from flowsim._distinct import distinct_rows, sorted_rows
 from flowsim._rows import largest, norms, squares
 from flowsim.cells import Cells
 from flowsim.engines.groups import Groups
-from flowsim.engines.piecewise import Integrator, blocks, integrator, walkers
+from flowsim.engines.piecewise import Integrator, blocks, expansion, integrator, walkers
 from flowsim.events import ALIVE, DEAD, EventLog
 from flowsim.state import State
 
@@ -125,6 +125,50 @@ def test_what_is_kept_between_steps_is_what_would_be_counted(
         fs.resume(solution, t1=60.0)
     for united in (False, True):
         assert len({alive for one, alive in seen if one == united}) > 2  # some have died
+
+
+def _moving(scale: float) -> Integrator:
+    net = fs.init.balanced(700, 3, log10_scale=scale, seed=3)
+    data = fs.Dataset(np.random.default_rng(1).standard_normal((4, 3)), [1.0, -2.0, 0.5, 1.5])
+    cells = Cells.of(data, 0.1, "half_mean", np.zeros(4))
+    flow = Integrator(cells, State.of(net, cells), 1e-12)
+    flow.start()
+    return flow
+
+
+@pytest.mark.parametrize("members", [16, 100, 2**14])
+@pytest.mark.parametrize("cores", [1, 3])
+def test_what_an_expansion_sums_is_of_all_neurons(
+    monkeypatch: pytest.MonkeyPatch, members: int, cores: int
+) -> None:
+    monkeypatch.setattr(blocks, "MEMBERS", members)
+    monkeypatch.setattr(blocks, "available_cores", lambda: cores)
+    flow = _moving(-1.0)
+    flow.state.exponent[::3] += 5
+    e, state = flow.expand(), flow.state
+    assert np.max(np.diff(e.start)) > 100
+    assert np.min(np.diff(e.start)) > 0
+    np.testing.assert_array_equal(np.sort(e.members), np.flatnonzero(state.fate == ALIVE))
+    np.testing.assert_array_equal(e.mass[e.members], state.mass[e.members])
+    own, z = e.mass[e.members], state.z[e.members]
+    assert e.size == pytest.approx(own @ squares(z), rel=1e-14)
+    D = np.repeat(e.D[:, 0], np.diff(e.start), axis=0)
+    along = np.sum(z[:, 1:] * D, axis=1)
+    speed = own @ (along**2 + z[:, 0] ** 2 * squares(D))
+    assert flow.speed(e) == pytest.approx(speed, rel=1e-13)
+    outputs = np.maximum(z[:, 1:] @ flow.X, 0.1 * (z[:, 1:] @ flow.X))
+    np.testing.assert_allclose(e.r[0], flow.cells.y - (own * z[:, 0]) @ outputs, rtol=1e-13)
+
+
+def test_a_speed_of_which_moments_have_lost_the_digits_is_summed_over_members() -> None:
+    angle = 0.3 + 1e-6 * np.random.default_rng(0).standard_normal(50)
+    z = np.column_stack([np.full(50, 1e-7), np.cos(angle), np.sin(angle)])
+    D = np.array([[[-np.sin(0.3), np.cos(0.3)]]])
+    exact = np.sum(np.sin(angle - 0.3) ** 2 + 1e-14)
+    speed = expansion.speed(
+        np.array([0, 50]), np.arange(50), z, np.ones(50), (z.T @ z)[None], np.zeros(1, int), D
+    )
+    assert speed == pytest.approx(exact, rel=1e-8)
 
 
 def test_groups_hold_the_neurons_of_one_cell() -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flowsim._rows import norms
+from flowsim._rows import norms, units
 from flowsim.cells import Cells
 from flowsim.network import TwoLayerReLU
 
@@ -177,7 +177,5 @@ def angles(w: np.ndarray, target: np.ndarray) -> np.ndarray:
 
     ``2 atan2(|u - v|, |u + v|)`` of the unit vectors, which is accurate at every angle.
     """
-    with np.errstate(invalid="ignore"):
-        u = w / norms(w)[:, None]
-        v = target / norms(target)[:, None]
+    u, v = units(w), units(target)
     return 2.0 * np.arctan2(norms(u - v), norms(u + v))

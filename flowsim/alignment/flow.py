@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from flowsim._arguments import flag, one_of, real, system
-from flowsim._rows import norms
+from flowsim._rows import units
 from flowsim.alignment import _chunks, motion, neurons
 from flowsim.alignment._limits import fields_of, invariant_drift, limits_of
 from flowsim.alignment._log import events_of, path_of
@@ -103,7 +103,7 @@ class AlignmentFlow:
     @property
     def direction(self) -> np.ndarray:
         """(m, d) unit vectors ``w_j / |w_j|``; nan where w_j = 0."""
-        return _unit(self._walked.z[:, 1:])
+        return units(self._walked.z[:, 1:])
 
     @property
     def dead_fraction(self) -> float:
@@ -255,7 +255,7 @@ def directions_at(cells: Cells, walked: _chunks.Walked, scaled: float) -> np.nda
     The neurons have walked to their last events before it; `walked` is used up.
     """
     _advance(cells, walked, scaled)
-    return _unit(walked.z[:, 1:])
+    return units(walked.z[:, 1:])
 
 
 def latest_time(cells: Cells) -> float:
@@ -336,11 +336,6 @@ def prepared(net: Any, data: Any, loss: str) -> Cells:
 
 def _records(net: TwoLayerReLU, cells: Cells, record: bool | None) -> bool:
     return net.m * cells.n_hyperplanes <= RECORDED if record is None else flag("record", record)
-
-
-def _unit(w: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore"):
-        return w / norms(w)[:, None]
 
 
 def _advance(

@@ -22,7 +22,6 @@ from flowsim.engines.piecewise import (
     feedback,
     first_events,
     lengths,
-    motion,
     riders,
 )
 from flowsim.engines.piecewise.coalescence import Members, coalesced
@@ -116,7 +115,6 @@ class Integrator:
         self.expander = Expander(self.cells, m, self.rtol, self.frozen)
         self.order, self.X = self.expander.order, self.expander.X
         self.blocks = self.expander.blocks
-        self._speed = np.zeros(m)
         self.first_events = FirstEvents(m)
         self.scratch: dict[int, list[tuple[Scratch, Log]]] = {}
         self.switching = Switching(self.cells, self.state, self.residual)
@@ -189,7 +187,7 @@ class Integrator:
 
     def speed(self, e: Expansion) -> float:
         """Return ``||theta'||^2`` (scaled)."""
-        return motion.speeds(e.active, e.start, e.members, self.state.z, e.mass, e.D, self._speed)
+        return self.expander.speed(self.state, e)
 
     # -- one step ---------------------------------------------------------------------
 
