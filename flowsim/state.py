@@ -79,13 +79,20 @@ class State:
         """Return an independent copy."""
         return State(**{f.name: getattr(self, f.name).copy() for f in fields(self)})
 
-    def moving(self) -> State:
-        """Return a state whose neurons can be moved, while it shares all but z and exponents."""
-        return replace(self, z=self.z.copy(), exponent=self.exponent.copy())
+    def moving(self, room: tuple[np.ndarray, np.ndarray] | None = None) -> State:
+        """Return a state whose neurons can be moved, while it shares all but z and exponents.
 
-    def adopt(self, moved: State) -> None:
-        """Take the neurons of a state that `moving` has made of this one."""
+        These are in the arrays of `room`, if it is given, else in new ones.
+        """
+        z, exponent = room or (np.empty_like(self.z), np.empty_like(self.exponent))
+        z[:], exponent[:] = self.z, self.exponent
+        return replace(self, z=z, exponent=exponent)
+
+    def adopt(self, moved: State) -> tuple[np.ndarray, np.ndarray]:
+        """Take the neurons of a state that `moving` has made of this one; return its own arrays."""
+        own = self.z, self.exponent
         self.z, self.exponent = moved.z, moved.exponent
+        return own
 
     def settle(self) -> float:
         """Put every neuron back onto ``a^2 - ||w||^2 = const``, its norm into [1/2, 2).

@@ -119,6 +119,7 @@ class Integrator:
         self.scratch: dict[int, list[tuple[Scratch, Log]]] = {}
         self.switching = Switching(self.cells, self.state, self.residual)
         self._whole: State | None = None  # of all neurons, where some go on as one
+        self._room: tuple[np.ndarray, np.ndarray] | None = None
         self._lived = self._alive = -1  # how many lived when all of them were counted
 
     @property
@@ -287,6 +288,11 @@ class Integrator:
         party.put_into(state)
         return Moved(state, party, max(drift, party.drift))
 
+    def moving(self) -> State:
+        """Return a state to move, in memory that a step has left: fresh memory costs far more."""
+        room, self._room = self._room, None
+        return self.state.moving(room)
+
     def moved(self, step: Step, tau: float) -> State:
         """Return what the state of all neurons will be after the first `tau` of the step."""
         if step.events is not None:
@@ -320,7 +326,7 @@ class Integrator:
         assert found is not None
         party = found.party
         self.drift = max(self.drift, found.drift)
-        self.state.adopt(found.state)
+        self._room = self.state.adopt(found.state)
         if tau > 0.0:  # where nothing has cut the step, nothing may be ahead
             self.outlook = OUTLOOK * tau if tau < min(step.e.step, self.outlook) else np.inf
         self.long_steps.note(step.e.step, tau)
