@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from flowsim._rows import squares
 from flowsim.alignment.ahead import Ahead
 from flowsim.alignment.end import Alignment
 from flowsim.alignment.phase import alignment_of
@@ -173,9 +174,8 @@ def _audit(
 
 def _invariant_drift(state: State) -> float:
     """Return max_j |a^2 - ||w||^2 - const_j| / (a^2 + ||w||^2) at the end."""
-    square = state.z**2
     shift = np.clip(2 * (state.gap_exponent - state.exponent), -2000, 1000).astype(np.int32)
     const = np.ldexp(state.gap, shift)
-    size = np.sum(square, axis=1)
-    gap = square[:, 0] - np.sum(square[:, 1:], axis=1) - const
+    size = squares(state.z)
+    gap = state.z[:, 0] ** 2 - squares(state.z[:, 1:]) - const
     return float(np.max(np.abs(gap[size > 0]) / size[size > 0], initial=0.0))

@@ -11,10 +11,9 @@ import numpy as np
 from flowsim.cells import Cells
 from flowsim.data import Dataset
 from flowsim.engines.record import Flow, Record, snapshot
-from flowsim.events import ALIVE
 from flowsim.network import TwoLayerReLU
 from flowsim.solution import Final, History
-from flowsim.stationarity.classify import Verdict, classify, floor_loss
+from flowsim.stationarity.classify import Snapshot, Verdict, classify, floor_loss
 from flowsim.stationarity.exact import exact_limit_loss
 
 if TYPE_CHECKING:
@@ -78,8 +77,9 @@ def _verdict(
         return Verdict("not_stationary", nan, nan, "the run goes on"), ""
     if certificate is not None and certificate.proved:
         return _proved(cells, certificate)
-    verdict = classify(snapshot(flow, flow.residual()), stationary=record.status == "stationary")
-    exact = _exact_limit(data, flow, verdict)
+    view = snapshot(flow, flow.residual())
+    verdict = classify(view, stationary=record.status == "stationary")
+    exact = _exact_limit(data, view, verdict)
     if flow.frozen:
         reason = "the residual was kept frozen"
         verdict, exact = Verdict("not_stationary", nan, verdict.floor_loss, reason), ""
@@ -111,11 +111,8 @@ def _proved(cells: Cells, certificate: Certificate) -> tuple[Verdict, str]:
     return Verdict(certificate.kind, limit_value(limit), floor, certificate.reason), exact
 
 
-def _exact_limit(data: Dataset, flow: Flow, verdict: Verdict) -> str:
+def _exact_limit(data: Dataset, view: Snapshot, verdict: Verdict) -> str:
     if not np.isfinite(verdict.limit_loss):
         return ""
-    state = flow.whole()
-    view = snapshot(flow, flow.residual())
-    counted = (state.fate == ALIVE) & ~view.vanished(view.fields(view.r))
-    exact = exact_limit_loss(data, flow.cells, state.code[counted])
+    exact = exact_limit_loss(data, view.cells, view.code[view.counted])
     return "" if exact is None else str(exact)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from flowsim._arguments import scalar_labels
+from flowsim._rows import largest, norms
 from flowsim.data import Dataset
 
 LOSSES: Mapping[str, float] = MappingProxyType({"half_mean": 0.5, "mean": 1.0})
@@ -243,9 +244,9 @@ def _format_power(log10: float) -> str:
 
 def _polar(neurons: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return rows scaled by a power of two to about 1, their directions, and all log-norms."""
-    _, exponent = np.frexp(np.max(np.abs(neurons), axis=1))
+    _, exponent = np.frexp(largest(neurons))
     scaled = np.ldexp(neurons, -exponent[:, None])
-    norm = np.linalg.norm(scaled, axis=1)
+    norm = norms(scaled)
     direction = np.divide(scaled, norm[:, None], out=np.zeros_like(scaled), where=norm[:, None] > 0)
     with np.errstate(divide="ignore"):
         return scaled, direction, np.log(norm) + exponent * np.log(2.0)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from flowsim._rows import largest, norms, squares
 from flowsim.cells import EPS, TOUCH, Cells
 from flowsim.events import ALIVE, ZERO
 from flowsim.network import TwoLayerReLU
@@ -36,9 +37,8 @@ class State:
     def of(cls, network: TwoLayerReLU, cells: Cells) -> State:
         """Normalise `network`; cells of neurons on hyperplanes are left 0 for `select`."""
         z, exponent = _binary(network)
-        zero = ~np.any(z != 0.0, axis=1)
-        size = np.sum(z**2, axis=1)
-        norm_w = np.linalg.norm(z[:, 1:], axis=1)
+        zero = largest(z) == 0.0
+        size, norm_w = squares(z), norms(z[:, 1:])
         gap = (np.abs(z[:, 0]) - norm_w) * (np.abs(z[:, 0]) + norm_w)
         gap[np.abs(gap) <= BALANCED * size] = 0.0
         margin = z[:, 1:] @ cells.normals.T
@@ -79,13 +79,20 @@ class State:
         """Return an independent copy."""
         return State(**{f.name: getattr(self, f.name).copy() for f in fields(self)})
 
-    def moving(self) -> State:
-        """Return a state whose neurons can be moved, while it shares all but z and exponents."""
-        return replace(self, z=self.z.copy(), exponent=self.exponent.copy())
+    def moving(self, room: tuple[np.ndarray, np.ndarray] | None = None) -> State:
+        """Return a state whose neurons can be moved, while it shares all but z and exponents.
 
-    def adopt(self, moved: State) -> None:
-        """Take the neurons of a state that `moving` has made of this one."""
+        These are in the arrays of `room`, if it is given, else in new ones.
+        """
+        z, exponent = room or (np.empty_like(self.z), np.empty_like(self.exponent))
+        z[:], exponent[:] = self.z, self.exponent
+        return replace(self, z=z, exponent=exponent)
+
+    def adopt(self, moved: State) -> tuple[np.ndarray, np.ndarray]:
+        """Take the neurons of a state that `moving` has made of this one; return its own arrays."""
+        own = self.z, self.exponent
         self.z, self.exponent = moved.z, moved.exponent
+        return own
 
     def settle(self) -> float:
         """Put every neuron back onto ``a^2 - ||w||^2 = const``, its norm into [1/2, 2).
@@ -96,7 +103,7 @@ class State:
         """
         live = np.flatnonzero(self.fate == ALIVE)
         z = self.z[live]
-        aa, ww = z[:, 0] ** 2, np.sum(z[:, 1:] ** 2, axis=1)
+        aa, ww = z[:, 0] ** 2, squares(z[:, 1:])
         shift = np.clip(2 * (self.gap_exponent - self.exponent)[live], -2000, 1000)
         const = np.where(
             self.balance[live] == 0, 0.0, np.ldexp(self.gap[live], shift.astype(np.int32))
@@ -117,7 +124,7 @@ class State:
 
 def normalised(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return rows of norm in [1/2, 2), and the exponents (m,) of the powers of two taken out."""
-    norm = np.linalg.norm(z, axis=1)
+    norm = norms(z)
     _, up = np.frexp(norm)
     up = np.where((norm >= 0.5) & (norm < 2.0), 0, up)
     return np.ldexp(z, -up[:, None]), up
@@ -140,11 +147,11 @@ def _binary(network: TwoLayerReLU) -> tuple[np.ndarray, np.ndarray]:
     """
     actual = np.column_stack([network.a, network.W])
     live = np.isfinite(network.log_norm)
-    largest = np.max(np.abs(actual), axis=1)
-    held = (largest > 1e-280) & np.isfinite(largest)
+    size = largest(actual)
+    held = (size > 1e-280) & np.isfinite(size)
     safe = np.where(held[:, None], actual, 0.0)
-    top = np.where(held, largest, 1.0)
-    _, exponent = np.frexp(np.sqrt(np.sum(np.square(_unit(safe, top)), axis=1)))
+    top = np.where(held, size, 1.0)
+    _, exponent = np.frexp(norms(_unit(safe, top)))
     exponent = exponent + np.frexp(top)[1].astype(np.int64)
     z = np.ldexp(safe, -exponent[:, None].astype(np.int32))
     binary_log = np.where(live, network.log_norm, 0.0) / np.log(2.0)
@@ -154,7 +161,7 @@ def _binary(network: TwoLayerReLU) -> tuple[np.ndarray, np.ndarray]:
     return z, np.where(held, exponent, np.where(live, above, 0))
 
 
-def _unit(actual: np.ndarray, largest: np.ndarray) -> np.ndarray:
+def _unit(actual: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Divide each row by the power of two above its largest entry: squares stay in range."""
-    _, top = np.frexp(largest)
+    _, top = np.frexp(size)
     return np.ldexp(actual, -top[:, None].astype(np.int32))

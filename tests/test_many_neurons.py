@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import weakref
+from typing import Any
 
 import numpy as np
 import pytest
 
 import flowsim as fs
 from flowsim._distinct import distinct_rows, sorted_rows
+from flowsim._rows import largest, norms, squares
 from flowsim.cells import Cells
 from flowsim.engines.groups import Groups
-from flowsim.engines.piecewise import Integrator, blocks, integrator, walkers
+from flowsim.engines.piecewise import Integrator, blocks, expansion, integrator, walkers
 from flowsim.events import ALIVE, DEAD, EventLog
 from flowsim.state import State
 
@@ -28,6 +31,16 @@ def test_distinct_rows_are_numbered_as_they_come(m: int, k: int) -> None:
     assert len(first) == len(known)
     np.testing.assert_array_equal(rows[first][number], rows)
     np.testing.assert_array_equal(sorted_rows(rows), np.unique(rows, axis=0))
+
+
+@pytest.mark.parametrize("k", [1, 3, 7, 8, 20])
+def test_rows_have_the_norms_that_numpy_gives_them_to_the_bit(k: int) -> None:
+    scales = 10.0 ** np.random.default_rng(k).uniform(-3.0, 3.0, (500, k))
+    rows = np.random.default_rng(0).standard_normal((500, k + 1))[:, 1:] * scales
+    np.testing.assert_array_equal(squares(rows), np.sum(rows**2, axis=1))
+    np.testing.assert_array_equal(norms(rows), np.linalg.norm(rows, axis=1))
+    np.testing.assert_array_equal(largest(rows), np.max(np.abs(rows), axis=1))
+    assert np.isnan(largest(np.where(rows == rows[0, k - 1], np.nan, rows))[0])
 
 
 def _same(one: fs.Solution, other: fs.Solution) -> None:
@@ -86,6 +99,76 @@ def test_a_step_that_has_been_taken_leaves_no_walkers_in_memory() -> None:
     finally:
         gc.enable()
     pytest.fail("nothing has walked")
+
+
+def test_what_is_kept_between_steps_is_what_would_be_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    take, seen = Integrator.take, []
+
+    def taken(flow: Integrator, *step: Any) -> None:
+        flow.whole()
+        take(flow, *step)
+        whole, members = flow.whole(), flow.members
+        again = flow.state if members is None else members.spread(flow.state)
+        for item in dataclasses.fields(State):
+            np.testing.assert_array_equal(getattr(whole, item.name), getattr(again, item.name))
+        assert flow.whole() is whole
+        seen.append((members is not None, flow.alive))
+        assert flow.alive == np.count_nonzero(whole.fate == ALIVE)
+
+    monkeypatch.setattr(Integrator, "take", taken)
+    net = fs.init.balanced(100, 2, log10_scale=-3, seed=0)
+    twice = fs.TwoLayerReLU(np.tile(net.a, 2), np.tile(net.W, (2, 1)))
+    for start in (net, twice):
+        solution = fs.simulate(start, fs.datasets.three_points(), t1=40.0)
+        fs.resume(solution, t1=60.0)
+    for united in (False, True):
+        assert len({alive for one, alive in seen if one == united}) > 2  # some have died
+
+
+def _moving(scale: float) -> Integrator:
+    net = fs.init.balanced(700, 3, log10_scale=scale, seed=3)
+    data = fs.Dataset(np.random.default_rng(1).standard_normal((4, 3)), [1.0, -2.0, 0.5, 1.5])
+    cells = Cells.of(data, 0.1, "half_mean", np.zeros(4))
+    flow = Integrator(cells, State.of(net, cells), 1e-12)
+    flow.start()
+    return flow
+
+
+@pytest.mark.parametrize("members", [16, 100, 2**14])
+@pytest.mark.parametrize("cores", [1, 3])
+def test_what_an_expansion_sums_is_of_all_neurons(
+    monkeypatch: pytest.MonkeyPatch, members: int, cores: int
+) -> None:
+    monkeypatch.setattr(blocks, "MEMBERS", members)
+    monkeypatch.setattr(blocks, "available_cores", lambda: cores)
+    flow = _moving(-1.0)
+    flow.state.exponent[::3] += 5
+    e, state = flow.expand(), flow.state
+    assert np.max(np.diff(e.start)) > 100
+    assert np.min(np.diff(e.start)) > 0
+    np.testing.assert_array_equal(np.sort(e.members), np.flatnonzero(state.fate == ALIVE))
+    np.testing.assert_array_equal(e.mass[e.members], state.mass[e.members])
+    own, z = e.mass[e.members], state.z[e.members]
+    assert e.size == pytest.approx(own @ squares(z), rel=1e-14)
+    D = np.repeat(e.D[:, 0], np.diff(e.start), axis=0)
+    along = np.sum(z[:, 1:] * D, axis=1)
+    speed = own @ (along**2 + z[:, 0] ** 2 * squares(D))
+    assert flow.speed(e) == pytest.approx(speed, rel=1e-13)
+    outputs = np.maximum(z[:, 1:] @ flow.X, 0.1 * (z[:, 1:] @ flow.X))
+    np.testing.assert_allclose(e.r[0], flow.cells.y - (own * z[:, 0]) @ outputs, rtol=1e-13)
+
+
+def test_a_speed_of_which_moments_have_lost_the_digits_is_summed_over_members() -> None:
+    angle = 0.3 + 1e-6 * np.random.default_rng(0).standard_normal(50)
+    z = np.column_stack([np.full(50, 1e-7), np.cos(angle), np.sin(angle)])
+    D = np.array([[[-np.sin(0.3), np.cos(0.3)]]])
+    exact = np.sum(np.sin(angle - 0.3) ** 2 + 1e-14)
+    speed = expansion.speed(
+        np.array([0, 50]), np.arange(50), z, np.ones(50), (z.T @ z)[None], np.zeros(1, int), D
+    )
+    np.testing.assert_allclose(speed, exact, rtol=1e-8)
 
 
 def test_groups_hold_the_neurons_of_one_cell() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from flowsim._rows import squares
 from flowsim.alignment import _chunks, motion, neurons
 from flowsim.cells import Cells, projector
 
@@ -53,7 +54,6 @@ def invariant_drift(walked: _chunks.Walked) -> float:
     whole = walked.whole
     shift = np.clip(2 * (whole[:, neurons.GAP_EXPONENT] - whole[:, neurons.EXPONENT]), -2000, 1000)
     constant = np.ldexp(walked.real[:, neurons.GAP], shift.astype(np.int32))
-    square = walked.z**2
-    size = square.sum(axis=1)
-    gap = square[:, 0] - square[:, 1:].sum(axis=1) - constant
+    size = squares(walked.z)
+    gap = walked.z[:, 0] ** 2 - squares(walked.z[:, 1:]) - constant
     return float(np.max(np.abs(gap[size > 0]) / size[size > 0], initial=0.0))

@@ -9,7 +9,7 @@ import numpy as np
 from flowsim.alignment import _chunks
 from flowsim.alignment.flow import (
     AlignmentFlow,
-    at_time,
+    directions_at,
     in_the_end,
     latest_time,
     prepared,
@@ -49,7 +49,7 @@ class Ahead:
         walked = _chunks.walk_all(self.initial, self._cells, scaled, record=False)
         if "end" not in vars(self):
             self._walked = walked.copy()
-        return at_time(self.initial, self.data, self.loss, self._cells, walked, t, False).direction
+        return directions_at(self._cells, walked, scaled)
 
     @cached_property
     def end(self) -> AlignmentFlow:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from flowsim._rows import norms, units
 from flowsim.cells import Cells
 from flowsim.network import TwoLayerReLU
 
@@ -148,7 +149,7 @@ def log_scale(net: TwoLayerReLU) -> float:
     known = net.metadata.get("log10_scale")
     if known is not None:
         return float(known) * math.log(10.0)
-    share = np.linalg.norm(net.direction[:, 1:], axis=1)
+    share = norms(net.direction[:, 1:])
     with np.errstate(divide="ignore"):
         logs = 2.0 * (net.log_norm + np.log(share))
     top = float(np.max(logs))
@@ -176,7 +177,5 @@ def angles(w: np.ndarray, target: np.ndarray) -> np.ndarray:
 
     ``2 atan2(|u - v|, |u + v|)`` of the unit vectors, which is accurate at every angle.
     """
-    with np.errstate(invalid="ignore"):
-        u = w / np.linalg.norm(w, axis=1)[:, None]
-        v = target / np.linalg.norm(target, axis=1)[:, None]
-    return 2.0 * np.arctan2(np.linalg.norm(u - v, axis=1), np.linalg.norm(u + v, axis=1))
+    u, v = units(w), units(target)
+    return 2.0 * np.arctan2(norms(u - v), norms(u + v))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from flowsim._arguments import flag, one_of, real, system
+from flowsim._rows import units
 from flowsim.alignment import _chunks, motion, neurons
 from flowsim.alignment._limits import fields_of, invariant_drift, limits_of
 from flowsim.alignment._log import events_of, path_of
@@ -102,9 +103,7 @@ class AlignmentFlow:
     @property
     def direction(self) -> np.ndarray:
         """(m, d) unit vectors ``w_j / |w_j|``; nan where w_j = 0."""
-        w = self.network.direction[:, 1:]
-        with np.errstate(invalid="ignore"):
-            return w / np.linalg.norm(w, axis=1)[:, None]
+        return units(self._walked.z[:, 1:])
 
     @property
     def dead_fraction(self) -> float:
@@ -250,6 +249,15 @@ def at_time(
     return _result(net, data, loss, cells, walked, scaled_time(cells, t), t, record)
 
 
+def directions_at(cells: Cells, walked: _chunks.Walked, scaled: float) -> np.ndarray:
+    """Return the unit vectors ``w_j / |w_j|`` (m, d), nan where w_j = 0, at a (scaled) time.
+
+    The neurons have walked to their last events before it; `walked` is used up.
+    """
+    _advance(cells, walked, scaled)
+    return units(walked.z[:, 1:])
+
+
 def latest_time(cells: Cells) -> float:
     """Return the time after which sizes may leave the range of their exponents."""
     fastest = max(cells.weight * float(np.sum(np.abs(cells.y) * cells.norms)), 1.0)
@@ -330,18 +338,30 @@ def _records(net: TwoLayerReLU, cells: Cells, record: bool | None) -> bool:
     return net.m * cells.n_hyperplanes <= RECORDED if record is None else flag("record", record)
 
 
+def _advance(
+    cells: Cells, walked: _chunks.Walked, scaled: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Move all neurons to a common time.
+
+    Returns the fields (C, d) of their cells, where they tend (m,), and the angles (m,) to there.
+    """
+    fields, rank = fields_of(cells, walked.codes)
+    m = len(walked.z)
+    tends, angle = np.zeros(m, dtype=np.int64), np.empty(m)
+    motion.advance(
+        scaled, walked.z, walked.real, walked.whole, fields, rank, walked.cell,
+        cells.tie(cells.y), tends, angle,
+    )  # fmt: skip
+    return fields, tends, angle
+
+
 def _result(
     net: TwoLayerReLU, data: Dataset, loss: str, cells: Cells, walked: _chunks.Walked,
     scaled: float, t: float, record: bool,
 ) -> AlignmentFlow:  # fmt: skip
     """Move all neurons to the common time and say where they go."""
     violation = walked.violation
-    fields, rank = fields_of(cells, walked.codes)
-    tends, angle = np.zeros(net.m, dtype=np.int64), np.empty(net.m)
-    motion.advance(
-        scaled, walked.z, walked.real, walked.whole, fields, rank, walked.cell,
-        cells.tie(cells.y), tends, angle,
-    )  # fmt: skip
+    fields, tends, angle = _advance(cells, walked, scaled)
     whole = walked.whole
     settled = whole[:, neurons.STATUS] == neurons.SETTLED
     tends[~settled] = motion.NOWHERE

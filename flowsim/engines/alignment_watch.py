@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from flowsim._rows import norms
 from flowsim.alignment.end import EndRule
 from flowsim.engines.record import Flow
 from flowsim.events import ALIVE
@@ -94,7 +95,7 @@ class AlignmentWatch:
 def _log_sizes(state: State) -> np.ndarray:
     """Return ln |(a_j, w_j)|, -inf for a zero neuron."""
     with np.errstate(divide="ignore"):
-        return np.log(np.linalg.norm(state.z, axis=1)) + state.exponent * np.log(2.0)
+        return np.log(norms(state.z)) + state.exponent * np.log(2.0)
 
 
 def _first(excess: Callable[[float], float], tau: float) -> float | None:

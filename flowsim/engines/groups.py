@@ -106,6 +106,11 @@ class Groups:
         self._unused = len(free)
         self._free[: self._unused] = free
 
+    @property
+    def living(self) -> int:
+        """How many neurons live: all of those have been placed."""
+        return int(np.sum(self.count))
+
     def coefficients(self, slots: np.ndarray) -> np.ndarray:
         """Return the slopes of sigma at the samples, 0 on slides (len(slots), n)."""
         return self.cells.coefficients(self.code[slots])

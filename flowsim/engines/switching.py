@@ -149,14 +149,16 @@ class Switching:
         self._settle_signs()
         rows: list[Event] = []
         r = self._residual()
-        for j in np.flatnonzero((state.fate == ALIVE) & ~np.all(state.code, axis=1)):
+        chosen = (state.fate == ALIVE) & ~np.all(state.code, axis=1)
+        for j in np.flatnonzero(chosen):
             found = self.rules.reselect(state, self.cells, int(j), r, time)
             rows += [row for row in found if row.kind != "pattern"]
         if self.cells.slope == 0.0:
             inside = np.flatnonzero((state.fate == ALIVE) & np.all(state.code, axis=1))
             on = np.any(self.cells.sample_codes(state.code[inside]) > 0, axis=1)
             state.fate[inside[~on]] = DEAD
-        self.place(np.arange(len(state.z)))
+            chosen[inside[~on]] = True
+        self.place(np.flatnonzero(chosen))
         return rows
 
     def _settle_signs(self) -> None:

@@ -10,10 +10,12 @@ if networks of enough width, or a better one of the same width, do better.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from flowsim._distinct import distinct_rows
+from flowsim._rows import norms, squares
 from flowsim.cells import TOUCH, Cells, multiplier_map, projector
 from flowsim.events import ALIVE, DEAD, ORIGIN, ZERO
 from flowsim.stationarity.limits import attainable_range, feature_range, least_squares_residual
@@ -72,13 +74,19 @@ class Snapshot:
         by_cell = neurons[np.argsort(cell, kind="stable")]
         return np.split(by_cell, np.cumsum(np.bincount(cell, minlength=len(first)))[:-1])
 
-    def vanished(self, D: np.ndarray) -> np.ndarray:
+    @cached_property
+    def D(self) -> np.ndarray:
+        """Return the fields (m, d) at the state's own residual."""
+        return self.fields(self.r)
+
+    @cached_property
+    def gone(self) -> np.ndarray:
         """Mark balanced neurons that shrink along a fixed direction, beyond notice."""
-        w = self.z[:, 1:]
-        norms = np.linalg.norm(w, axis=1) * np.linalg.norm(D, axis=1)
+        w, D = self.z[:, 1:], self.D
+        sizes = norms(w) * norms(D)
         along = np.einsum("ij,ij->i", w, D)
         size = self.mass * np.max(self.cells.norms) ** 2
-        aligned = np.abs(along) >= norms * np.cos(VANISHED_ANGLE)
+        aligned = np.abs(along) >= sizes * np.cos(VANISHED_ANGLE)
         return (
             (self.fate == ALIVE)
             & self.balanced
@@ -86,6 +94,11 @@ class Snapshot:
             & aligned
             & (size <= VANISHED_MASS)
         )
+
+    @cached_property
+    def counted(self) -> np.ndarray:
+        """Mark the living neurons that have not vanished."""
+        return (self.fate == ALIVE) & ~self.gone
 
 
 def _loss(cells: Cells, r: np.ndarray) -> float:
@@ -100,12 +113,10 @@ def at_rest(state: Snapshot, tolerance: float) -> bool:
     Rates do not depend on a neuron's size: near the origin they are of order one.
     """
     cells = state.cells
-    D = state.fields(state.r)
-    counted = (state.fate == ALIVE) & ~state.vanished(D)
-    rates = np.linalg.norm(D[counted], axis=1)
+    rates = norms(state.D[state.counted])
     if np.any(rates > tolerance * cells.rate_scale * cells.weight * cells.n):
         return False
-    limit = least_squares_residual(cells.y, feature_range(cells, state.code[counted]))
+    limit = least_squares_residual(cells.y, feature_range(cells, state.code[state.counted]))
     size = np.linalg.norm(cells.y) or np.sqrt(cells.n)  # zero labels: the initial output
     return bool(np.linalg.norm(state.r - limit) <= max(RESIDUAL, tolerance) * size)
 
@@ -119,12 +130,9 @@ def classify(state: Snapshot, *, stationary: bool) -> Verdict:
     """Return the verdict on `state`; `stationary` says that `at_rest` holds."""
     cells = state.cells
     floor = floor_loss(cells)
-    D = state.fields(state.r)
-    gone = state.vanished(D)
-    counted = (state.fate == ALIVE) & ~gone
     if not stationary:
-        return _classify_moving(state, D, floor)
-    basis = feature_range(cells, state.code[counted])
+        return _classify_moving(state, floor)
+    basis = feature_range(cells, state.code[state.counted])
     limit_r = least_squares_residual(cells.y, basis)
     limit = _loss(cells, limit_r)
     scale = max(_loss(cells, cells.y), limit)
@@ -136,9 +144,10 @@ def classify(state: Snapshot, *, stationary: bool) -> Verdict:
         return verdict("interpolation", "the occupied cells fit every label")
     if limit <= floor + SAME_LOSS * scale:
         return verdict("global_minimum", "no network of any width has a smaller loss")
-    if np.any(gone):
-        return verdict("saddle", f"{np.sum(gone)} neuron(s) shrink to zero, where others may grow")
-    obstacle = _obstacle(state, limit_r, counted)
+    if np.any(state.gone):
+        gone = np.sum(state.gone)
+        return verdict("saddle", f"{gone} neuron(s) shrink to zero, where others may grow")
+    obstacle = _obstacle(state, limit_r)
     if obstacle is not None:
         return verdict(*obstacle)
     if _better_exists(cells, floor, limit, scale, len(state.z)):
@@ -149,16 +158,16 @@ def classify(state: Snapshot, *, stationary: bool) -> Verdict:
     return verdict("local_minimum", "no neuron can lower the loss from here")
 
 
-def _classify_moving(state: Snapshot, D: np.ndarray, floor: float) -> Verdict:
+def _classify_moving(state: Snapshot, floor: float) -> Verdict:
     """A moving state is near a saddle if its heavy neurons rest while light ones grow."""
-    cells = state.cells
+    cells, D = state.cells, state.D
     live = state.fate == ALIVE
-    mass = np.where(live, state.mass * np.sum(state.z**2, axis=1), 0.0)
+    mass = np.where(live, state.mass * squares(state.z), 0.0)
     heavy = live & (mass >= LIGHT * mass.max(initial=0.0))
-    rates = np.linalg.norm(D, axis=1)
+    rates = norms(D)
     growth = state.sign * np.einsum("ij,ij->i", state.z[:, 1:], D)
     scale = cells.rate_scale * cells.weight * cells.n
-    growing = live & ~heavy & (growth > LIGHT * scale * np.sum(state.z**2, axis=1))
+    growing = live & ~heavy & (growth > LIGHT * scale * squares(state.z))
     size = float(np.sum(mass[growing])) * np.max(cells.norms) ** 2
     if np.any(heavy) and np.any(growing) and size <= LIGHT:
         limit_r = least_squares_residual(cells.y, feature_range(cells, state.code[heavy]))
@@ -173,13 +182,13 @@ def _classify_moving(state: Snapshot, D: np.ndarray, floor: float) -> Verdict:
     return Verdict("not_stationary", float("nan"), floor, "neurons are still moving")
 
 
-def _obstacle(state: Snapshot, r: np.ndarray, counted: np.ndarray) -> tuple[str, str] | None:
+def _obstacle(state: Snapshot, r: np.ndarray) -> tuple[str, str] | None:
     """Return what keeps the limit from being a local minimum, if anything does."""
-    cells = state.cells
+    cells, counted = state.cells, state.counted
     tie = STRICT * cells.weight * float(np.sum((np.abs(r) + np.abs(cells.y)) * cells.norms))
     plus, minus = cells.sides(r)
     margin = np.abs(state.z[:, 1:] @ cells.normals.T)
-    larger = np.maximum(np.abs(state.z[:, 0]), np.linalg.norm(state.z[:, 1:], axis=1))
+    larger = np.maximum(np.abs(state.z[:, 0]), norms(state.z[:, 1:]))
     touching = (state.code != 0) & (margin < STRICT * larger[:, None]) & counted[:, None]
     if np.any(touching & (state.sign[:, None] * (plus - minus)[None, :] > tie)):
         return "unknown", "a living neuron lies on a hyperplane that repels it"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from flowsim._rows import norms
 from flowsim.alignment import motion, neurons
 from flowsim.alignment._chunks import walk_on
 from flowsim.alignment._limits import fields_of
@@ -86,7 +87,7 @@ def reach(flow: Integrator, e: Expansion, tolerance: float) -> float:
 
 def _log_mass(state: State, neurons: np.ndarray) -> float:
     """Return the logarithm of ``sum |z_j|^2``, squares of sizes may underflow."""
-    size = np.linalg.norm(state.z[neurons], axis=1)
+    size = norms(state.z[neurons])
     log_size = np.log(size) + state.exponent[neurons] * np.log(2.0)
     top = log_size.max()
     return float(2.0 * top + np.log(np.sum(np.exp(2.0 * (log_size - top)))))

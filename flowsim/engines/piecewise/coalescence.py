@@ -15,6 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
+from flowsim._rows import norms
 from flowsim.events import Event, Events
 from flowsim.state import State, normalised
 
@@ -43,12 +44,13 @@ class Members:
 
     def spread(self, state: State) -> State:
         """Return the state of all neurons."""
-        rows = state.subset(self.leader)
-        z, up = normalised(rows.z * self.share[:, None])
-        return replace(
-            rows, z=z, exponent=rows.exponent + self.share_exponent + up,
+        of = self.leader
+        z, up = normalised(state.z[of] * self.share[:, None])
+        return State(
+            z=z, exponent=state.exponent[of] + self.share_exponent + up, sign=state.sign[of],
             balance=np.sign(self.gap).astype(np.int64), gap=self.gap.copy(),
-            gap_exponent=self.gap_exponent.copy(),
+            gap_exponent=self.gap_exponent.copy(), code=state.code[of], fate=state.fate[of],
+            fresh=state.fresh[of],
         )  # fmt: skip
 
     def events(self, rows: Events | Iterable[Event]) -> Events:
@@ -87,13 +89,12 @@ def coalesced(state: State, slot: np.ndarray, angle: float) -> tuple[State, Memb
     angle : float
         Largest distance between ``z_j / |z_j|``.
     """
-    size = np.linalg.norm(state.z, axis=1)
+    size = norms(state.z)
     unit = state.z / np.where(size > 0.0, size, 1.0)[:, None]
-    rows, heaviest = _heaviest_nearby(
-        unit, state.exponent + np.log2(np.maximum(size, 0.5)), slot, angle
-    )
+    rows, run = _runs(unit, slot, angle)
+    heaviest = _heaviest(rows, run, state.exponent[rows] + np.log2(np.maximum(size[rows], 0.5)))
     alike = (
-        (np.linalg.norm(unit[rows] - unit[heaviest], axis=1) <= angle)
+        (norms(unit[rows] - unit[heaviest]) <= angle)
         & (state.balance[rows] == state.balance[heaviest])
         & np.all(state.fresh[rows] == state.fresh[heaviest], axis=1)
         & (slot[rows] >= 0)
@@ -102,35 +103,46 @@ def coalesced(state: State, slot: np.ndarray, angle: float) -> tuple[State, Memb
     first[rows[alike]] = heaviest[alike]
     if not np.any(rows[alike] != heaviest[alike]):
         return None
-    kept, leader = np.unique(first, return_inverse=True)
-    leader = leader.ravel()
-    merged = state.subset(kept)
-    several = np.flatnonzero(np.bincount(leader) > 1)
-    rows = np.argsort(leader, kind="stable")
-    rows = rows[np.isin(leader[rows], several)]
+    kept = first == np.arange(len(slot))  # the heaviest are
+    leader = (np.cumsum(kept) - 1)[first]
+    merged = state.subset(np.flatnonzero(kept))
+    several = np.bincount(leader) > 1
+    rows = np.flatnonzero(several[leader])
+    rows = rows[np.argsort(leader[rows], kind="stable")]
     share, share_exponent = np.ones(len(leader)), np.zeros(len(leader), np.int64)
     one, share[rows], share_exponent[rows] = _as_one(state, rows, leader[rows])
-    merged.put(several, one)
+    merged.put(np.flatnonzero(several), one)
     return merged, Members(leader, share, share_exponent, state.gap, state.gap_exponent)
 
 
-def _heaviest_nearby(
-    unit: np.ndarray, log_size: np.ndarray, slot: np.ndarray, angle: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return neurons that others may be parallel to, and the heaviest such one of their cell.
+def _runs(unit: np.ndarray, slot: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return neurons that others of their cell may be parallel to, and the numbers of their runs.
 
     Parallel neurons are neighbours along any axis, so one sort finds nearly all of them.
     """
     along = unit @ np.sin(1.0 + np.arange(unit.shape[1]))
-    order = np.lexsort((along, slot))
-    near = np.diff(along[order]) <= angle * np.sqrt(unit.shape[1])
-    near &= np.diff(slot[order]) == 0
-    before, behind = np.append(False, near), np.append(near, False)
-    rows = order[before | behind]  # most have no neighbours, and are not sorted again
-    run = np.cumsum(~before[before | behind]) - 1
-    by_weight = np.lexsort((-log_size[rows], run))
+    apart = angle * np.sqrt(unit.shape[1])
+    # Most have no neighbours in any cell: a sort that leaves the order of equals open is enough.
+    rows = np.argsort(along)
+    behind = np.diff(along[rows], prepend=-np.inf) <= apart
+    rows = np.sort(rows[_with_next(behind)])
+    rows = rows[np.lexsort((along[rows], slot[rows]))]
+    behind = np.diff(along[rows], prepend=-np.inf) <= apart
+    behind &= np.diff(slot[rows], prepend=-2) == 0
+    own = _with_next(behind)
+    return rows[own], np.cumsum(~behind[own]) - 1
+
+
+def _with_next(behind: np.ndarray) -> np.ndarray:
+    """Mark what is close behind the one before it, and that one, too."""
+    return behind | np.append(behind[1:], False)[: len(behind)]
+
+
+def _heaviest(rows: np.ndarray, run: np.ndarray, log_size: np.ndarray) -> np.ndarray:
+    """Return the heaviest neuron of the run of each one of `rows`."""
+    by_weight = np.lexsort((-log_size, run))
     start = np.flatnonzero(np.diff(run, prepend=-1))
-    return rows, rows[by_weight[start]][run]
+    return rows[by_weight[start]][run]
 
 
 def _as_one(
@@ -141,11 +153,11 @@ def _as_one(
     of = np.repeat(np.arange(len(start)), np.diff(np.append(start, len(rows))))
     top = np.maximum.reduceat(state.exponent[rows], start)
     below = np.maximum(state.exponent[rows] - top[of], -2000).astype(np.int32)
-    size = np.linalg.norm(state.z[rows], axis=1)
+    size = norms(state.z[rows])
     unit, square = state.z[rows] / size[:, None], np.ldexp(size, below) ** 2
     mean = np.add.reduceat(square[:, None] * unit, start)
     total = np.sqrt(np.add.reduceat(square, start))
-    z, up = normalised(mean * (total / np.linalg.norm(mean, axis=1))[:, None])
+    z, up = normalised(mean * (total / norms(mean))[:, None])
     top_gap = np.maximum.reduceat(state.gap_exponent[rows], start)
     below_gap = np.maximum(2 * (state.gap_exponent[rows] - top_gap[of]), -2000).astype(np.int32)
     one = state.subset(rows[start])

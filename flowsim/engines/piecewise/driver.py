@@ -26,7 +26,7 @@ from flowsim.engines.record import (
 )
 from flowsim.engines.state_store import StateStore
 from flowsim.engines.user_watch import UserWatch
-from flowsim.events import ALIVE, Event
+from flowsim.events import Event
 from flowsim.stationarity.classify import at_rest
 
 if TYPE_CHECKING:
@@ -149,14 +149,12 @@ def _note(record: Record, integrator: Integrator, e: Expansion) -> None:
     record.speed.append(speed)
     record.rate.append(float(rates.max(initial=0.0)))
     record.alive.append(integrator.alive)
-    alive = integrator.state.fate == ALIVE
     if not integrator.frozen and speed > SMALLEST_SPEED:
         # dL/dt from the residual's own series against -|theta'|^2 from the neurons',
         # beyond what the rounding of D, and of its projection onto slides, explains.
         slope = weight * float(r0 @ e.r[1]) / e.unit
-        size = float(e.mass @ alive)
-        noise = integrator.cells.rounding(r0) * np.sqrt(size)
-        pressed = np.sqrt(size) * float(np.linalg.norm(e.base[:, 0], axis=1).max(initial=0.0))
+        noise = integrator.cells.rounding(r0) * np.sqrt(e.size)
+        pressed = np.sqrt(e.size) * float(np.linalg.norm(e.base[:, 0], axis=1).max(initial=0.0))
         excess = abs(slope + speed) - (2 * np.sqrt(speed) + pressed + noise) * noise
         record.dissipation = max(record.dissipation, excess / speed)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from flowsim.cells import Cells
 from flowsim.engines.groups import Groups
-from flowsim.engines.piecewise import expansion
+from flowsim.engines.piecewise import blocks, expansion
 from flowsim.engines.piecewise.blocks import Blocks
 from flowsim.engines.piecewise.kin import Kin, kin_of
 from flowsim.state import State
@@ -40,8 +40,9 @@ class Expansion:
     AQ: np.ndarray  # (columns, order+1), sums of mass a z over members
     first: np.ndarray  # (groups+1,)
     ends: np.ndarray  # (2, G, order+1), what the sides of hyperplanes add to D
-    tie: float
-    spread: float  # weight sum_k |x_k|^2 sum_j |z_j|^2
+    tie: float = 0.0
+    size: float = 0.0  # sum_j |z_j|^2, with the masses
+    spread: float = 0.0  # weight sum_k |x_k|^2 times that: at most so fast the residual moves D
     unit: float = 1.0  # coefficients are those of powers of time / unit
     step: float = np.inf  # the longest step within the tolerance; infinite where nothing moves
     fades: np.ndarray = field(default_factory=lambda: np.zeros(0, np.bool_))  # see `fading`
@@ -95,7 +96,10 @@ class Expander:
             np.empty(size) for size in (p * n, m * p * d, m * p * d, m * p, m * p * d, m * p,
                                         2 * p * cells.n_hyperplanes)
         ]  # fmt: skip
-        self.moments = np.empty((m // (d + 2) + 1, d + 1, d + 1))  # only groups of more than d+1
+        self.mass, self.sizes = np.empty(m), np.empty(m + 1)
+        most = m // (d + 2) + 1  # groups of more than d+1
+        self.moments = np.empty((most, d + 1, d + 1))
+        self._parts = np.empty((most + m // blocks.MEMBERS + 1, d + 1, d + 1))
         self._first = np.zeros(m + 1, dtype=np.int64)
         self.wide = np.zeros(m + 1, dtype=np.int64)
         self._kin: tuple[np.ndarray, Kin] | None = None
@@ -131,7 +135,7 @@ class Expander:
         They are of the order that a step of the length `outlook` is expected to need.
         """
         e, cells = self._views(state, groups, self.order_for(outlook)), self.cells
-        self._load(state.z, e)
+        self._load(state, e)
         e.r[0] = cells.y
         if not self.frozen:
             e.r[0] -= self.blocks.outputs(
@@ -140,7 +144,8 @@ class Expander:
             )  # fmt: skip
         self.write_fields(0, e, groups)
         fastest = float(np.max(np.abs(e.D[:, 0]), initial=0.0))
-        e.spread = float(expansion.spread(self.X, cells.weight, e.members, state.z, e.mass))
+        # The residual changes by at most |x_k| sum_j |z_j|^2 |D_j|.
+        e.spread = cells.weight * float(np.sum(self.X**2)) * e.size
         bound = fastest if self.frozen else max(fastest, e.spread)
         e.tie = cells.tie(e.r[0])
         e.unit = expansion.time_unit(bound) if fastest > 0.0 else 1.0
@@ -176,25 +181,38 @@ class Expander:
         r[1:] = 0.0
         first = self._first[: count + 1]
         return Expansion(
-            active, start, members, self._kin_of(active, groups), state.mass, r, base, D, A, W, AQ,
-            first, ends, 0.0, 0.0,
+            active, start, members, self._kin_of(active, groups), self.mass, r, base, D, A, W, AQ,
+            first, ends,
             fades=np.zeros(count, np.bool_),
         )  # fmt: skip
 
-    def _load(self, z: np.ndarray, e: Expansion) -> None:
-        """Set the zeroth coefficients of all columns, and the moments of large groups."""
+    def _load(self, state: State, e: Expansion) -> None:
+        """Set masses, the zeroth coefficients of all columns, and the moments of large groups."""
         sizes, most = np.diff(e.start), self.cells.d + 1
         e.first[0] = 0
         np.cumsum(np.minimum(sizes, most), out=e.first[1:])
         wide = self.wide[: len(sizes)]
         np.cumsum(sizes > most, out=wide)
         wide -= sizes > most  # how many come before
+        z, block, parts, sizes = state.z, blocks.MEMBERS, self._parts, self.sizes
+        self.blocks.each_member(
+            len(e.members), expansion.weigh,
+            lambda u0, u1: (
+                e.start, e.members, z, state.exponent, e.mass, wide, block, parts, u0, u1,
+            ),
+        )  # fmt: skip
         self.blocks.each_group(
             e.start, expansion.load_columns,
             lambda q0, q1: (
-                e.start, e.members, z, e.mass, e.A, e.W, e.AQ, self.moments, e.first, wide, q0, q1,
+                e.start, e.members, z, e.mass, e.A, e.W, e.AQ, self.moments, e.first, wide, block,
+                parts, sizes, q0, q1,
             ),
         )  # fmt: skip
+        e.size = float(np.sum(sizes[: len(e.active)]))
+
+    def speed(self, state: State, e: Expansion) -> float:
+        """Return ``||theta'||^2`` (scaled)."""
+        return expansion.speed(e.start, e.members, state.z, e.mass, self.moments, self.wide, e.D)
 
     def write_sides(self, r: np.ndarray, ends: np.ndarray) -> None:
         """Write what the sides of hyperplanes add to the fields of r (k, n): ends (2, G, k)."""

@@ -26,6 +26,9 @@ from flowsim.engines.piecewise.kin import BLOCK, add_outputs, field_of
 
 #: In steps of up to so many units of time no coefficient that counts, or its square, underflows.
 FAR = 2.0**20
+#: Below this part of what it could be, the speed of a group is summed over its members: the form of
+#: its moments has lost digits.
+CANCELLED = 1e-3
 
 
 def time_unit(rate: float) -> float:
@@ -79,17 +82,48 @@ def fields(  # pragma: no cover - compiled
 
 
 @compiled
+def weigh(  # pragma: no cover - compiled
+    start, members, z, exponent, mass, wide, block, parts, u0, u1
+):
+    """Write the masses of members u0 to u1, and the moments of large groups' members to `parts`.
+
+    Those of group q among the members of a block, from one multiple of `block` on to the next,
+    are parts[wide[q] + block's number]; u0 is a multiple, and u1 one or the end.
+    """
+    n, bits, q = z.shape[1], mass.view(np.int64), np.searchsorted(start, u0, side="right") - 1
+    while u0 < u1:
+        while start[q + 1] <= u0:
+            q += 1
+        end = min(start[q + 1], (u0 // block + 1) * block)
+        for u in range(u0, end):  # the bits of a power of two, as `State.mass` has them
+            j = members[u]
+            bits[j] = min(max(2 * exponent[j] + 1023, 0), 2046) << 52
+        if start[q + 1] - start[q] > n:
+            part = parts[wide[q] + u0 // block]
+            part[:] = 0.0
+            for u in range(u0, end):
+                j = members[u]
+                for b in range(n):
+                    f = mass[j] * z[j, b]
+                    for c in range(b + 1):
+                        part[b, c] += f * z[j, c]
+        u0 = end
+
+
+@compiled
 def load_columns(  # pragma: no cover - compiled
-    start, members, z, mass, A, W, AQ, Q, first, wide, q0, q1
+    start, members, z, mass, A, W, AQ, Q, first, wide, block, parts, sizes, q0, q1
 ):
     """Set the zeroth coefficients of the columns of groups q0 to q1, and the large ones' moments.
 
     first (groups+1,) has the offsets of the groups' columns, wide (groups,) where Q holds a large
-    group's moments.
+    group's moments, of which `weigh` has written the parts. sizes (groups,) receives sums of
+    |z_j|^2 with the masses.
     """
     d = W.shape[2]
     for q in range(q0, q1):
         c0, count = first[q], start[q + 1] - start[q]
+        sizes[q] = 0.0
         if count <= d + 1:
             for b in range(count):
                 j = members[start[q] + b]
@@ -97,15 +131,17 @@ def load_columns(  # pragma: no cover - compiled
                 for i in range(d):
                     W[c0 + b, 0, i] = z[j, 1 + i]
                 AQ[c0 + b, 0] = mass[j] * z[j, 0]
+                for i in range(d + 1):
+                    sizes[q] += mass[j] * z[j, i] ** 2
             continue
         moments = Q[wide[q]]
         moments[:] = 0.0
-        for u in range(start[q], start[q + 1]):
-            j = members[u]
-            for b in range(d + 1):
-                f = mass[j] * z[j, b]
-                for c in range(d + 1):
-                    moments[b, c] += f * z[j, c]
+        for part in range(start[q] // block, (start[q + 1] - 1) // block + 1):
+            moments += parts[wide[q] + part]
+        for b in range(d + 1):
+            sizes[q] += moments[b, b]
+            for c in range(b):
+                moments[c, b] = moments[b, c]
         for b in range(d + 1):
             A[c0 + b, 0] = 1.0 if b == 0 else 0.0
             for i in range(d):
@@ -238,18 +274,30 @@ def sides(index, minus, plus, r, ends):  # pragma: no cover - compiled
             ends[1, index[k], o] += plus[k] * r[o, k]
 
 
-@summing
-def spread(X, weight, members, z, mass):  # pragma: no cover - compiled
-    """Return a bound on the rate at which the residual moves the field.
-
-    The residual changes by at most |x_k| sum_j |z_j|^2 |D_j|, and D so at a rate of at most
-    weight sum_k |x_k|^2 sum_j |z_j|^2.
-    """
-    size = 0.0
-    for j in members:
-        for s in range(z.shape[1]):
-            size += mass[j] * z[j, s] ** 2
-    return weight * np.sum(X**2) * size
+@compiled
+def speed(start, members, z, mass, Q, wide, D):  # pragma: no cover - compiled
+    """Return ``sum_j |z_j'|^2 = sum_j (w_j . D_j)^2 + a_j^2 |D_j|^2`` with the masses."""
+    d, total = D.shape[2], 0.0
+    for q in range(D.shape[0]):
+        field, moving, size, dd = D[q, 0], 0.0, 0.0, 0.0
+        for i in range(d):
+            dd += field[i] ** 2
+        if start[q + 1] - start[q] > d + 1:
+            moments = Q[wide[q]]
+            moving, size = moments[0, 0] * dd, moments[0, 0]
+            for i in range(d):
+                size += moments[1 + i, 1 + i]
+                for s in range(d):
+                    moving += field[i] * moments[1 + i, 1 + s] * field[s]
+        if moving <= CANCELLED * size * dd:
+            moving = 0.0
+            for u in range(start[q], start[q + 1]):
+                j, wd = members[u], 0.0
+                for i in range(d):
+                    wd += z[j, 1 + i] * field[i]
+                moving += mass[j] * (wd * wd + z[j, 0] ** 2 * dd)
+        total += moving
+    return total
 
 
 @compiled

@@ -33,15 +33,20 @@ class FirstEvents:
         self.x, self.kinks = np.full(m, np.inf), np.zeros(m)
         self.what, self.where = np.full(m, NOTHING), np.full(m, -1)
         self.side = np.zeros(m, np.int64)
+        self._found = np.zeros(0, np.int64)
 
     def forget(self) -> None:
         """Let no neuron meet anything: few did, so the arrays are not filled anew."""
-        found = np.flatnonzero(self.x < np.inf)
+        found = self._found
         self.x[found], self.what[found], self.kinks[found] = np.inf, NOTHING, 0.0
+
+    def note(self) -> None:
+        """Note which neurons meet something, once they have been looked at."""
+        self._found = np.flatnonzero(self.x < np.inf)
 
     def until(self, x: float) -> np.ndarray:
         """Return the neurons that meet something by `x`, by time."""
-        coming = np.flatnonzero(self.x <= x) if x < np.inf else np.flatnonzero(self.x < np.inf)
+        coming = self._found[self.x[self._found] <= x]
         return coming[np.argsort(self.x[coming], kind="stable")]
 
 
@@ -74,6 +79,7 @@ def scan(flow: Integrator, e: Expansion, h: float, within: float) -> Step:
             groups.slide_count, groups.multipliers, e.ends, e.base, e.tie, flow.table,
             step.x, step.what, step.where, step.side,
         )  # fmt: skip
+    found.note()
     return step
 
 

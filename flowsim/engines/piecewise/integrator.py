@@ -22,7 +22,6 @@ from flowsim.engines.piecewise import (
     feedback,
     first_events,
     lengths,
-    motion,
     riders,
 )
 from flowsim.engines.piecewise.coalescence import Members, coalesced
@@ -116,10 +115,12 @@ class Integrator:
         self.expander = Expander(self.cells, m, self.rtol, self.frozen)
         self.order, self.X = self.expander.order, self.expander.X
         self.blocks = self.expander.blocks
-        self._speed = np.zeros(m)
         self.first_events = FirstEvents(m)
         self.scratch: dict[int, list[tuple[Scratch, Log]]] = {}
         self.switching = Switching(self.cells, self.state, self.residual)
+        self._whole: State | None = None  # of all neurons, where some go on as one
+        self._room: tuple[np.ndarray, np.ndarray] | None = None
+        self._lived = self._alive = -1  # how many lived when all of them were counted
 
     @property
     def groups(self) -> Groups:
@@ -150,8 +151,12 @@ class Integrator:
         self.expander.radius = radius
 
     def whole(self) -> State:
-        """Return the state of all neurons."""
-        return self._of_all(self.state)
+        """Return the present state of all neurons, which is not to be changed."""
+        if self.members is None:
+            return self.state
+        if self._whole is None:
+            self._whole = self.members.spread(self.state)
+        return self._whole
 
     def _of_all(self, state: State) -> State:
         return state if self.members is None else self.members.spread(state)
@@ -159,14 +164,17 @@ class Integrator:
     @property
     def alive(self) -> int:
         """How many neurons are alive."""
-        alive = self.state.fate == ALIVE
+        living = self.groups.living
         if self.members is None:
-            return int(np.count_nonzero(alive))
-        return int(np.sum(self.members.count[alive]))
+            return living
+        if living != self._lived:  # nobody comes back to life
+            alive = self.state.fate == ALIVE
+            self._lived, self._alive = living, int(np.sum(self.members.count[alive]))
+        return self._alive
 
     def return_to(self, state: State) -> None:
         """Put all neurons back where they were, as the end of a run."""
-        self.state, self.members = state, None
+        self.state, self.members, self._whole = state, None, None
 
     # -- expansion --------------------------------------------------------------------
 
@@ -180,7 +188,7 @@ class Integrator:
 
     def speed(self, e: Expansion) -> float:
         """Return ``||theta'||^2`` (scaled)."""
-        return motion.speeds(e.active, e.start, e.members, self.state.z, e.mass, e.D, self._speed)
+        return self.expander.speed(self.state, e)
 
     # -- one step ---------------------------------------------------------------------
 
@@ -280,6 +288,11 @@ class Integrator:
         party.put_into(state)
         return Moved(state, party, max(drift, party.drift))
 
+    def moving(self) -> State:
+        """Return a state to move, in memory that a step has left: fresh memory costs far more."""
+        room, self._room = self._room, None
+        return self.state.moving(room)
+
     def moved(self, step: Step, tau: float) -> State:
         """Return what the state of all neurons will be after the first `tau` of the step."""
         if step.events is not None:
@@ -294,7 +307,7 @@ class Integrator:
 
     def take(self, step: Step, log: EventLog, tau: float | None = None) -> None:
         """Take the step, or its first `tau`; note in `log` what has happened on the way."""
-        closed = step.events is not None
+        closed, self._whole = step.events is not None, None
         if closed:
             self._take_closed(step, log, step.tau if tau is None else tau)
         else:
@@ -313,7 +326,7 @@ class Integrator:
         assert found is not None
         party = found.party
         self.drift = max(self.drift, found.drift)
-        self.state.adopt(found.state)
+        self._room = self.state.adopt(found.state)
         if tau > 0.0:  # where nothing has cut the step, nothing may be ahead
             self.outlook = OUTLOOK * tau if tau < min(step.e.step, self.outlook) else np.inf
         self.long_steps.note(step.e.step, tau)

@@ -179,22 +179,3 @@ def evaluate(x, a, w, out):  # pragma: no cover - compiled
         out[0] = out[0] * x + a[o]
         for i in range(w.shape[1]):
             out[1 + i] = out[1 + i] * x + w[o, i]
-
-
-@compiled
-def speeds(active, start, members, z, mass, D, out):  # pragma: no cover - compiled
-    """Write ``|z_j'|^2 = (w_j . D_j)^2 + a_j^2 |D_j|^2`` of each neuron; return the total."""
-    d = D.shape[2]
-    total = 0.0
-    for q in range(active.shape[0]):
-        dd = 0.0
-        for i in range(d):
-            dd += D[q, 0, i] ** 2
-        for u in range(start[q], start[q + 1]):
-            j = members[u]
-            wd = 0.0
-            for i in range(d):
-                wd += z[j, 1 + i] * D[q, 0, i]
-            out[j] = mass[j] * (wd * wd + z[j, 0] ** 2 * dd)
-            total += out[j]
-    return total

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def move(flow: Integrator, e: Expansion, x: float, walks: np.ndarray) -> tuple[State, float]:
     """Return the state after `x` units, with all neurons but those that walk, and the drift."""
-    groups, state = flow.groups, flow.state.moving()
+    groups, state = flow.groups, flow.moving()
     drifts = flow.blocks.each_member(
         len(e.members), motion.ride,
         lambda u0, u1: (

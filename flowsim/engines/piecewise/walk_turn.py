@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from flowsim.engines.piecewise.added import coefficients, slope_at
-from flowsim.engines.piecewise.jit import compiled, summing
+from flowsim.engines.piecewise.jit import compiled, inlined, summing
 from flowsim.engines.piecewise.own import onto_slides
-from flowsim.engines.piecewise.turning import turn
 from flowsim.engines.piecewise.walk import list_slides, span_slides
 from flowsim.events import ALIVE, kind_code
 
@@ -173,10 +172,24 @@ def turn_walkers(plan, fields, walkers, work):  # pragma: no cover - compiled
             continue
         count = list_slides(walkers.code[k], work.slides)
         rank = span_slides(plan, count, work)
-        for i in range(3):
+        for i in range(3 if rank > 0 else 0):
             onto_slides(rank, work.choice.basis, fields[k, i])
-        work.tile.who[0] = k
-        turn(1, work.tile, walkers.z, fields[k, 2], fields[k, 0], fields[k, 1])
-        onto_slides(rank, work.choice.basis, walkers.z[k, 1:])
-        largest = max(largest, np.sqrt(np.sum(fields[k, 0] ** 2)))
-    return largest
+        largest = max(largest, _turn_one(k, walkers.z, fields))
+        if rank > 0:
+            onto_slides(rank, work.choice.basis, walkers.z[k, 1:])
+    return np.sqrt(largest)
+
+
+@inlined
+def _turn_one(k, z, fields):  # pragma: no cover - compiled
+    """Turn one walker as `turning.turn` does; return the square of ||F0||."""
+    a, along, with_field, square = z[k, 0], 0.0, 0.0, 0.0
+    for i in range(fields.shape[2]):
+        w = z[k, 1 + i]
+        along += fields[k, 1, i] * w
+        with_field += fields[k, 2, i] * w
+        z[k, 0] += fields[k, 0, i] * w
+        square += fields[k, 0, i] ** 2
+    for i in range(fields.shape[2]):
+        z[k, 1 + i] += a * fields[k, 0, i] + along * fields[k, 2, i] - with_field * fields[k, 1, i]
+    return square

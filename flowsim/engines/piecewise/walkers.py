@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 #: Walkers of a chunk, which has a log of its own: few are dealt out to so many `HANDS`. How many
 #: there are decides, and never the cores, so that sums are rounded alike on every machine.
 FEWEST, MOST, HANDS = 32, 128, 4
+#: Of very many a chunk is such a part, since each is handed to a thread by itself.
+PART = 64
 #: Rows of a chunk's log; a full one is emptied and the walk goes on.
 LOG_ROWS = 2**12
 #: A neuron may have so many events a hyperplane, and some, without progress in time.
@@ -72,7 +74,7 @@ class Party:
             idle=np.zeros(count, np.int64),
         )  # fmt: skip
         w = self.walkers
-        self._chunk = min(max(FEWEST, -(-count // HANDS)), MOST)
+        self._chunk = min(max(FEWEST, -(-count // HANDS)), max(MOST, count // PART))
         moments = walk_sums.MOMENTS if summed else 0
         self.sums = walk_sums.sums(w.z, e.mass[neurons], w.code, moments)
         self._sides = [
