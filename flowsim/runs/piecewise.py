@@ -64,14 +64,13 @@ def piecewise_run(
         Looks for a proof of where the run goes.
     """
     integrator, record, store = going.integrator, going.record, going.store
+    finish = blas_on_one_core()(finish)  # the kernels are on the others
 
+    @blas_on_one_core()
     def follow(checkpoint: Checkpoint | None) -> Record:
         if not going.begun:
             record.rows.extend(integrator.start())
-        with blas_on_one_core():  # the kernels are on the others
-            return integrate(
-                integrator, record, store, *conditions, checkpoint=checkpoint, proofs=end
-            )
+        return integrate(integrator, record, store, *conditions, checkpoint=checkpoint, proofs=end)
 
     if saving is None:
         return Run(lambda: _at_once(lambda: follow(None)), None, finish)

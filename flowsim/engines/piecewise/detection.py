@@ -16,7 +16,7 @@ from flowsim.engines.piecewise.groupwise import (
     spread_of,
     stops_on_way,
 )
-from flowsim.engines.piecewise.jit import compiled
+from flowsim.engines.piecewise.jit import borrowed, compiled
 from flowsim.engines.piecewise.margins import margin_polynomial, project_all, project_some
 from flowsim.engines.piecewise.motion import TILE, fetch, tile_of
 from flowsim.engines.piecewise.restless import LINES, list_restless
@@ -208,6 +208,8 @@ def scan(  # pragma: no cover - compiled
     Some of the later ones are found, too. Writes of who has one x (m,), `what`, the hyperplane
     `where`, and `kinks`, see `kink`; those of others stay as they are.
     """
+    normals, code, active, start, members = borrowed((normals, code, active, start, members))
+    z, first, A, W, D, x, kinks = borrowed((z, first, A, W, D, x, kinks))
     d, hyperplanes = normals.shape
     p = A.shape[1]
     size, along, aside, poly = np.empty(p), np.empty(p), np.empty(p), np.empty(p)

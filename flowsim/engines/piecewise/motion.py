@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flowsim.engines.piecewise.fading import fade
-from flowsim.engines.piecewise.jit import compiled, inlined
+from flowsim.engines.piecewise.jit import borrowed, compiled, inlined
 
 #: Neurons that are moved at once.
 TILE = 128
@@ -115,6 +115,8 @@ def ride(  # pragma: no cover - compiled
 
     Returns the largest relative correction of a^2 - |w|^2.
     """
+    active, start, members, first, A, W = borrowed((active, start, members, first, A, W))
+    z, projector, D, walks = borrowed((z, projector, D, walks))
     d, drift = W.shape[2], 0.0
     tile, basis = tile_of(d, TILE), np.empty((d + 1, d + 1))
     q = np.searchsorted(start, u0, side="right") - 1

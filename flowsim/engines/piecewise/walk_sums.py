@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flowsim.engines.piecewise.detection import own_polynomials
-from flowsim.engines.piecewise.jit import compiled, inlined, summing
+from flowsim.engines.piecewise.jit import borrowed, compiled, inlined, summing
 from flowsim.engines.piecewise.roots import horner
 from flowsim.events import ALIVE
 
@@ -114,6 +114,8 @@ def finish(  # pragma: no cover - compiled
 
     Where a walker's cell is still its first one, that is done for all of a group at once.
     """
+    walkers, sums, ridden = borrowed(walkers), borrowed(sums), borrowed(ridden)
+    start, first, A, W, U = borrowed((start, first, A, W, U))
     moments, d = sums.moved.shape[1:]
     left = np.empty((moments, d))
     for k in range(k0, k1):
