@@ -110,10 +110,9 @@ def test_what_had_been_added_by_a_crossing_is_known_to_leading_order(
         wholes.append(whole)
         return turn(crossings, whole, *others)
 
-    def noted(*args: Any) -> float:
-        by_then = add_up(*args)
+    def noted(*args: Any) -> None:
+        add_up(*args)
         left.append(np.linalg.norm(wholes[-1] - args[-1]) / np.linalg.norm(wholes[-1]))
-        return by_then
 
     monkeypatch.setattr(Crossings, "turn", seen)
     monkeypatch.setattr(added, "add_up", noted)
@@ -206,12 +205,11 @@ def test_many_heavy_neurons_at_one_hyperplane(seed: int) -> None:
 def test_the_shape_of_what_is_of_third_order_is_that_of_all_crossings_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    add_up, seen = added.add_up, []
+    shape_of, seen = added.shape_of, []
 
     def noted(*args: Any) -> float:
-        by_then = add_up(*args)
-        order, x, middle, end = args[0], args[2], args[4], args[5]
-        strength, shape = args[-4], args[-3]
+        by_then = shape_of(*args)
+        order, x, strength, middle, end, shape = args
         at = x[order]
         times = np.append(at, [middle, end])
         cubes = np.maximum(times[:, None] - at, 0.0) ** 3 @ strength[order]
@@ -221,7 +219,7 @@ def test_the_shape_of_what_is_of_third_order_is_that_of_all_crossings_before(
             seen.append(np.max(shape[order]))
         return by_then
 
-    monkeypatch.setattr(added, "add_up", noted)
+    monkeypatch.setattr(added, "shape_of", noted)
     for seed, slope in CROSSING:
         flow = _flow(seed, n=20, m=20, slope=slope)
         for _ in range(5):

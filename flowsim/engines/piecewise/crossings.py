@@ -6,18 +6,23 @@ cell, and at another time, than if they had not.
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from flowsim._cores import available_cores
 from flowsim.cells import TOUCH
 from flowsim.engines.piecewise import added, walk_turn
+from flowsim.engines.piecewise.blocks import pool
 from flowsim.engines.piecewise.walk_turn import PATTERN
 
 if TYPE_CHECKING:
     from flowsim.engines.piecewise.feedback import Kernel
     from flowsim.engines.piecewise.walkers import Party
 
+#: Samples of a block, and crossings times samples from which on threads are worth their start.
+SAMPLES, WORTH = 512, 2**15
 #: Part of the time from the first crossing to the end after which what K has made of them is
 #: looked at.
 MIDDLE = 0.7
@@ -50,16 +55,12 @@ class Crossings:
         party, flow = self.party, self.party.flow
         cells, unit = flow.cells, party.step.e.unit
         rows, x, steep = party.log
-        felt, strength, shape = np.zeros((len(x), 2)), np.zeros(len(x)), np.zeros(len(x))
-        known, halfway = np.empty(cells.n), np.empty(cells.n)
         order = np.argsort(x, kind="stable")
         crossings = order[rows[order, 1] == PATTERN]
         begun = x[crossings[0]] if len(crossings) else 0.0
-        by_then = added.add_up(
-            crossings, rows, x, steep, begun + MIDDLE * (party.end - begun), party.end, unit,
-            cells.weight, cells.slope, flow.X, cells.norms, cells.index, cells.orientation,
-            *cells.samples, party.sums.code.copy(), felt, strength, shape, halfway, known,
-        )  # fmt: skip
+        middle, shape = begun + MIDDLE * (party.end - begun), np.zeros(len(x))
+        felt, strength, known, halfway = self._added(crossings, middle)
+        by_then = added.shape_of(crossings, x, strength, middle, party.end, shape)
         rest = whole - known
         # What K has not made of it is added in the same shape as all of it.
         unknown = rest + decayed
@@ -87,6 +88,32 @@ class Crossings:
         party.give_back(work, log)
         self._undo_early_crossings()
         return float(turned)
+
+    def _added(self, crossings: np.ndarray, middle: float) -> tuple[np.ndarray, ...]:
+        """Return what `added.add_up` finds of the crossings: felt, strength, P and Q.
+
+        In blocks of samples, whose parts are summed in their order: on how many cores does not
+        matter.
+        """
+        party, flow = self.party, self.party.flow
+        cells, (rows, x, steep) = flow.cells, party.log
+        known, halfway = np.empty(cells.n), np.empty(cells.n)
+
+        def block(o0: int) -> tuple[np.ndarray, np.ndarray]:
+            felt, strength = np.zeros((len(x), 2)), np.zeros(len(x))
+            added.add_up(
+                crossings, rows, x, steep, middle, party.end, party.step.e.unit, cells.weight,
+                cells.slope, o0, min(o0 + SAMPLES, cells.n), flow.X, cells.norms, cells.index,
+                cells.orientation, *cells.samples, party.sums.code.copy(), felt, strength, halfway,
+                known,
+            )  # fmt: skip
+            return felt, strength
+
+        starts = range(0, cells.n, SAMPLES)
+        threads = len(crossings) * cells.n >= WORTH and len(starts) > 1 and available_cores() > 1
+        parts = list(pool().map(block, starts) if threads else map(block, starts))
+        felt, strength = (reduce(np.add, part) for part in zip(*parts, strict=True))
+        return felt, strength, known, halfway
 
     def _undo_early_crossings(self) -> None:
         """Let neurons that are before a hyperplane again, which they had just crossed, be there."""
