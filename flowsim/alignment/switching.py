@@ -7,7 +7,7 @@ is rarer, dependent slides, w = 0 and simultaneous arrivals, is left to `flowsim
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -27,13 +27,11 @@ X, BASE, SHIFTED, LOW, HIGH, ZETA, VELOCITY = range(7)
 
 # Whoever calls these kernels keeps the arrays, and they make none: without NRT, Numba's memory
 # management, no references are counted, which would take longer than the rest of a crossing.
-compiled = njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-inlined = njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
+_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
+compiled = njit(**_OPTIONS)
+inlined = njit(**_OPTIONS, forceinline=True)
 #: Sums may be taken in any order, which lets vector registers take them.
-summing = njit(
-    cache=True, nogil=True, error_model="numpy", _nrt=False,
-    fastmath={"reassoc", "nsz", "contract"},
-)  # fmt: skip
+summing = njit(**_OPTIONS, fastmath={"reassoc", "nsz", "contract"})
 
 
 class Scratch(NamedTuple):
