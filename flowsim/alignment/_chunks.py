@@ -10,7 +10,7 @@ import numpy as np
 
 from flowsim._cores import available_cores
 from flowsim._distinct import distinct_rows
-from flowsim.alignment import neurons, walk
+from flowsim.alignment import nearby, neurons, walk
 from flowsim.alignment.plan import Plan, plan_of
 from flowsim.cells import TOUCH, Cells, projector
 from flowsim.events import ALIVE, DEAD, ORIGIN, kind_code
@@ -128,6 +128,7 @@ class _Chunk:
         self.strikes = np.zeros(len(own.z), dtype=np.int64)
         self.log = neurons.log(LOG_ROWS if record else 0)
         self.scratch = neurons.scratch(cells.d, own.code.shape[1])
+        self.near = nearby.empty(cells.d, own.code.shape[1])
         self.drained: list[tuple[np.ndarray, np.ndarray]] = []
 
     @classmethod
@@ -167,7 +168,7 @@ class _Chunk:
         """Walk up to time `t`, choosing cells where the kernel asks."""
         s = self.neurons
         while True:
-            full = walk.walk(self.plan, t, s, self.log, self.record, self.scratch)
+            full = walk.walk(self.plan, t, s, self.log, self.record, self.scratch, self.near)
             self._drain()
             asking = np.flatnonzero(s.whole[:, neurons.STATUS] == neurons.ASKS)
             for j in asking:

@@ -8,15 +8,17 @@ The larger of the two exponentials goes into the neuron's exponent.
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 
 from flowsim.alignment.arrival import elapsed, gap_now, norm, product, split
 from flowsim.alignment.neurons import EXPONENT, FATE, SIGN, TIME
-from flowsim.alignment.switching import compiled
 from flowsim.events import ALIVE
 
 #: Where w tends while the cell holds: nowhere (it is dead or at rest), to the direction of
 #: D (with the sign of a), or along -D to 0.
 NOWHERE, GROWS, SHRINKS = range(3)
+
+compiled = njit(cache=True, nogil=True, error_model="numpy")
 
 
 @compiled

@@ -15,7 +15,7 @@ GOING, ASKS, EARLY, SETTLED, FULL, STUCK = range(6)
 #: Columns of `Neurons.real` and `Neurons.whole`, rows of the scratch arrays, columns of a log.
 GAP, TIME = range(2)
 SIGN, BALANCE, EXPONENT, GAP_EXPONENT, FATE, STATUS, PLANE, IDLE, CHANGES = range(9)
-SIDE, MARGIN, SLOPE, BETA = range(4)
+SIDE, MARGIN, SLOPE, SPARE = range(4)
 HELD, FIELD = range(2)
 LOG_COLUMNS = ("neuron", "kind", "plane", "before", "after")
 
@@ -40,11 +40,11 @@ class Log(NamedTuple):
 class Scratch(NamedTuple):
     """Working memory of one thread.
 
-    For the sign of a, D without what slides add is vectors[HELD] and nu_g . D is
-    lines[SLOPE, g]; with it, vectors[FIELD] and lines[BETA, g].
+    For the sign of a, D without what slides add is vectors[HELD], with it vectors[FIELD];
+    nu_g . D, of the hyperplanes that are listed, is lines[SLOPE]; lines[SPARE] is for anything.
     """
 
-    lines: np.ndarray  # (4, G)
+    lines: np.ndarray  # (4, G), filled as far as the list
     vectors: np.ndarray  # (2, d)
     peak: np.ndarray  # (1,) the largest |D|, or change of it, since it was computed afresh
     slides: np.ndarray  # (G,) int64

@@ -16,7 +16,8 @@ class Plan(NamedTuple):
     """Data of the frozen flow, r = y, for the compiled kernels.
 
     On its sides -1 and +1 hyperplane g adds ``q[0, g] nu_g`` and ``q[1, g] nu_g`` to D, so
-    that D and every ``nu_h . D`` follow from the Gram matrix in O(G) at each change.
+    that D changes by one normal at each crossing, and every ``nu_h . D`` by an entry of the
+    Gram matrix.
     """
 
     normals: np.ndarray  # (d, G), a row a coordinate

@@ -7,7 +7,7 @@ is rarer, dependent slides, w = 0 and simultaneous arrivals, is left to `flowsim
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -19,11 +19,19 @@ CHOSEN, DIES, ASK = range(3)
 #: Multipliers of hyperplanes closer to dependent than this are left to `flowsim.selection`,
 #: which does not square their condition.
 SAFE = 1e-3
+#: With more inputs, scattered entries of a row of the Gram matrix are read sooner than computed.
+SCATTERED = 8
 #: Rows of `Scratch.whole` and of `Scratch.real`.
 PLANES, INSIDE, WHERE, KEPT, PLACE = range(5)
 X, BASE, SHIFTED, LOW, HIGH, ZETA, VELOCITY = range(7)
 
-compiled = njit(cache=True, nogil=True, error_model="numpy")
+# Whoever calls these kernels keeps the arrays, and they make none: without NRT, Numba's memory
+# management, no references are counted, which would take longer than the rest of a crossing.
+_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
+compiled = njit(**_OPTIONS)
+inlined = njit(**_OPTIONS, forceinline=True)
+#: Sums may be taken in any order, which lets vector registers take them.
+summing = njit(**_OPTIONS, fastmath={"reassoc", "nsz", "contract"})
 
 
 class Scratch(NamedTuple):
@@ -43,20 +51,28 @@ def scratch(d: int, planes: int) -> Scratch:
     )  # fmt: skip
 
 
-@compiled
-def add_gram_row(normals, gram, g, factor, out):  # pragma: no cover - compiled
-    """Add ``factor nu_g . nu_h`` to out[h] for all h."""
-    if gram.shape[0] > 0:
-        for h in range(out.shape[0]):
-            out[h] += factor * gram[g, h]
-        return
-    for i in range(normals.shape[0]):
-        f = factor * normals[i, g]
-        for h in range(out.shape[0]):
-            out[h] += f * normals[i, h]
+@inlined
+def add_gram_row(  # pragma: no cover - compiled
+    normals, gram, planes, plane, place, count, factor, out
+):
+    """Add ``factor nu_g . nu_h`` to out[h] for all listed h.
+
+    g is `plane`, and listed at `place`; normals (d, G): of the `count` listed `planes`.
+    """
+    if gram.shape[0] == count:
+        for h in range(count):
+            out[h] += factor * gram[plane, h]
+    elif gram.shape[0] > 0 and normals.shape[0] > SCATTERED:
+        for h in range(count):
+            out[h] += factor * gram[plane, planes[h]]
+    else:
+        for i in range(normals.shape[0]):
+            f = factor * normals[i, place]
+            for h in range(count):
+                out[h] += f * normals[i, h]
 
 
-@compiled
+@inlined
 def dot(normals, g, h):  # pragma: no cover - compiled
     """Return ``nu_g . nu_h``."""
     s = 0.0
@@ -117,7 +133,7 @@ def solve(lower, rank, x):  # pragma: no cover - compiled
         x[r] /= lower[r, r]
 
 
-@compiled
+@inlined
 def select_one(plus, minus, tie, came):  # pragma: no cover - compiled
     """Return the side of one hyperplane reached from side `came`; see `flowsim.selection`.
 
@@ -202,13 +218,14 @@ def select(  # pragma: no cover - compiled
 ):
     """Choose the sides of the `count` slides and of `plane`, reached from side `came`.
 
-    `slides` (count,) hyperplanes; slope[g] = nu_g . D of sign times the field, without
-    what slides add; others_on: samples on beside these hyperplanes. Writes `sides`
+    `slides` (count,) hyperplanes; slope[g] = nu_g . D, of these, of sign times the field,
+    without what slides add; others_on: samples on beside these hyperplanes. Writes `sides`
     (count+1,), that of `plane` last.
     """
     whole, real = work.whole, work.real
     planes = whole[PLANES]
-    planes[:count] = slides[:count]
+    for c in range(count):
+        planes[c] = slides[c]
     planes[count] = plane
     if plan.dies and others_on == 0:
         return _all_off(plan, count, sides, work)

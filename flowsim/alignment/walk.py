@@ -1,8 +1,8 @@
 """The closed-form walk of one neuron through its cells while r = y, compiled.
 
 In a cell, or on a slide, D is constant and the next event known (`arrival`); behind it lies the
-cell that Filippov's rules choose (`switching`). Margins, slopes and D follow from the Gram
-matrix, O(G) a crossing; on slides they are computed afresh, O(G d).
+cell that Filippov's rules choose (`switching`). Margins and slopes are those of the listed
+hyperplanes (`nearby`): of all where they are few, else of about as many as the square root.
 """
 
 from __future__ import annotations
@@ -10,10 +10,18 @@ from __future__ import annotations
 import numpy as np
 
 from flowsim.alignment import switching
-from flowsim.alignment.arrival import arrive, norm
+from flowsim.alignment.arrival import (
+    BEYOND,
+    MEETS,
+    TURNS,
+    foresee,
+    norm,
+    outcome,
+    travel,
+)
+from flowsim.alignment.nearby import ANGLE, COSINE, FEW, START, WIDENED, gather, list_all
 from flowsim.alignment.neurons import (
     ASKS,
-    BETA,
     CHANGES,
     EXPONENT,
     FATE,
@@ -26,10 +34,11 @@ from flowsim.alignment.neurons import (
     SIDE,
     SIGN,
     SLOPE,
+    SPARE,
     STATUS,
     TIME,
 )
-from flowsim.alignment.switching import ASK, DIES, KEPT, compiled
+from flowsim.alignment.switching import ASK, DIES, KEPT, compiled, inlined, summing
 from flowsim.events import DEAD, kind_code
 
 #: Margins and slopes are computed afresh after so many events, when the neuron has shrunk by so
@@ -40,92 +49,144 @@ PATTERN, DEATH, SIGN_CHANGE = (kind_code(k) for k in ("pattern", "death", "sign_
 
 
 @compiled
-def walk(plan, t, neurons, out, record, work):  # pragma: no cover - compiled
+def walk(plan, t, neurons, out, record, work, near):  # pragma: no cover - compiled
     """Walk all neurons that are under way up to time `t` (scaled), or until they ask.
 
     Every neuron stops at its last event at or before `t`. Returns whether the log is full.
     """
-    # Arrays leave their tuples, and rows their arrays, once: each access counts references.
     whole, count, rows = neurons.whole, out.count, out.time.shape[0]
     normals, gram, q, on = plan.normals, plan.gram, plan.q, plan.on
-    tie, dies, slides = plan.tie, plan.dies, work.counts
-    side, margin = work.lines[SIDE], work.lines[MARGIN]
-    slope, beta = work.lines[SLOPE], work.lines[BETA]
-    held, field, peak = work.vectors[HELD], work.vectors[FIELD], work.peak
+    tie, dies, slides, counts = plan.tie, plan.dies, work.slides, work.counts
+    side, margin, slope, spare = (
+        work.lines[SIDE], work.lines[MARGIN], work.lines[SLOPE], work.lines[SPARE],
+    )  # fmt: skip
+    held, D, peak = work.vectors[HELD], work.vectors[FIELD], work.peak
+    kept, lower, basis = work.choice.whole[KEPT], work.choice.lower, work.choice.basis
+    planes, listed, watched, centre = near.planes, near.count, near.normals, near.centre
+    cone, many = near.cone, normals.shape[1] > FEW
+    list_all(normals, near)
     for j in range(whole.shape[0]):
         if whole[j, STATUS] == FULL:
             whole[j, STATUS] = GOING
         if whole[j, STATUS] != GOING:
             continue
-        _enter(plan, neurons, j, work)
         z, k, real, code = neurons.z[j], whole[j], neurons.real[j], neurons.code[j]
-        left, size = REFRESH, k[EXPONENT]
+        cone[ANGLE], left, size = cone[START], REFRESH, k[EXPONENT]
+        angle, tried = cone[START], True
+        anew, look, changed = True, many, True  # D, the list, margins and slopes: to be set up
         while k[STATUS] == GOING:
             if record and count[0] + z.shape[0] + 2 > rows:
                 k[STATUS] = FULL
                 return True
-            if slides[0] > 0:
-                rank = _project(plan, z, work)
-                plane, turns = arrive(tie, t, z, k, real, rank, side, margin, beta, field)
+            if anew:
+                _sum_up(normals, q, on, code, k[SIGN], spare, held, peak, slides, counts)
+            rank = 0
+            for i in range(held.shape[0]):
+                D[i] = held[i]
+            if counts[0] > 0:
+                rank = _project(normals, slides, counts[0], kept, lower, basis, z, D)
+                changed = True
+            if look:
+                gather(angle, normals, z, D, near)
+            if anew or look or changed:
+                _products(planes, listed[0], watched, code, z, D, side, margin, slope)
+            kind, place, way, a, time = foresee(
+                tie, z, k, real, rank, listed[0], side, margin, slope, spare, D, centre, cone
+            )
+            anew, look, changed = False, False, False
+            if kind == BEYOND:
+                angle, look, tried = WIDENED * angle if tried else cone[ANGLE], True, True
+                continue
+            k[STATUS] = outcome(kind, time, t)
+            if k[STATUS] != GOING:
+                break
+            plane = planes[place] if kind == MEETS else -1
+            k[STATUS] = travel(
+                tie, kind, plane, way, a, time, z, k, real, listed[0], side, margin, slope, D
+            )
+            if k[STATUS] != GOING:
+                break
+            if kind == TURNS:  # D acts the other way; what attracted repels now
+                if record:
+                    _write(out, j, time, SIGN_CHANGE, -1, k[SIGN], -k[SIGN])
+                k[SIGN], k[STATUS] = -k[SIGN], ASKS if counts[0] > 0 else GOING
+                anew = True
+            elif counts[0] == 0 and _goes_through(
+                q, on, tie, dies, plane, k[SIGN], code[plane], counts[1], slope[place]
+            ):
+                if record:
+                    _write(out, j, time, PATTERN, plane, code[plane], -code[plane])
+                _cross(
+                    watched, gram, q, on, planes, place, listed[0], k, code, side, slope, held,
+                    peak, counts,
+                )  # fmt: skip
             else:
-                plane, turns = arrive(tie, t, z, k, real, 0, side, margin, slope, held)
-            if turns:
-                _turn(plan, neurons, j, out, record, work)
-            elif plane >= 0:
-                if slides[0] > 0 or not _cross(
-                    normals, gram, q, on, tie, dies, plane, k, code, side, slope, held, peak, slides
-                ):
-                    _switch(plan, neurons, j, plane, out, record, work)
-                elif record:
-                    _write(out, j, real[TIME], PATTERN, plane, -code[plane], code[plane])
-                left -= 1
-                old = left <= 0 or k[EXPONENT] <= size - SHRUNK or norm(held) * FADED < peak[0]
-                if old and k[STATUS] == GOING:
-                    _enter(plan, neurons, j, work)
-                    left, size = REFRESH, k[EXPONENT]
+                _switch(plan, neurons, j, plane, out, record, work)
+                changed = True
+            left -= 1
+            if left <= 0 or k[EXPONENT] <= size - SHRUNK or norm(held) * FADED < peak[0]:
+                anew, left, size = True, REFRESH, k[EXPONENT]
+            tried = many and (anew or cone[COSINE] < -1.0)
+            if tried:
+                angle, look = cone[ANGLE], True
     return False
 
 
-@compiled
-def _enter(plan, neurons, j, work):  # pragma: no cover - compiled
-    """Set up margins, slopes, slides and the number of samples that are on."""
-    d, planes = plan.normals.shape
-    lines, vectors, code = work.lines, work.vectors, neurons.code[j]
-    sign = neurons.whole[j, SIGN]
-    slides, on = 0, 0
-    vectors[HELD] = 0.0
+@inlined
+def _sum_up(  # pragma: no cover - compiled
+    normals, q, on, code, sign, spare, held, peak, slides, counts
+):
+    """Set up D, slides and the number of samples that are on."""
+    planes = normals.shape[1]
+    count, number = 0, 0
+    for g in range(planes):  # loops without branches do several at once
+        here, plus, minus = code[g], q[1, g], q[0, g]
+        spare[g] = sign * (plus if here > 0 else (minus if here < 0 else 0.0))
     for g in range(planes):
-        lines[SIDE, g] = code[g]
+        here, plus, minus = code[g], on[1, g], on[0, g]
+        number += plus if here > 0 else (minus if here < 0 else 0)
+    for g in range(planes):
         if code[g] == 0:
-            work.slides[slides] = g
-            slides += 1
-        else:
-            side = int(code[g] > 0)
-            on += plan.on[side, g]
-            for i in range(d):
-                vectors[HELD, i] += sign * plan.q[side, g] * plan.normals[i, g]
-    work.counts[0], work.counts[1] = slides, on
-    work.peak[0] = norm(vectors[HELD])
-    lines[SLOPE] = 0.0
-    lines[MARGIN] = 0.0
-    for i in range(d):
-        f, w = vectors[HELD, i], neurons.z[j, 1 + i]
-        for g in range(planes):
-            lines[SLOPE, g] += f * plan.normals[i, g]
-            lines[MARGIN, g] += w * plan.normals[i, g]
+            slides[count] = g
+            count += 1
+    counts[0], counts[1] = count, number
+    _add_up(normals, spare, held)
+    peak[0] = norm(held)
+
+
+@summing
+def _add_up(normals, weights, D):  # pragma: no cover - compiled
+    """Write the sum of all normals times their weights."""
+    for i in range(D.shape[0]):
+        s = 0.0
+        for g in range(normals.shape[1]):
+            s += weights[g] * normals[i, g]
+        D[i] = s
+
+
+@inlined
+def _products(  # pragma: no cover - compiled
+    planes, count, normals, code, z, D, side, margin, slope
+):
+    """Write sides of the listed hyperplanes, and products of their normals with D and w."""
+    for c in range(count):
+        side[c] = code[planes[c]]
+        slope[c] = 0.0
+        margin[c] = 0.0
+    for i in range(normals.shape[0]):
+        f, w = D[i], z[1 + i]
+        for c in range(count):
+            slope[c] += f * normals[i, c]
+            margin[c] += w * normals[i, c]
 
 
 @compiled
-def _project(plan, z, work):  # pragma: no cover - compiled
+def _project(  # pragma: no cover - compiled
+    normals, slides, count, kept, lower, basis, z, D
+):
     """Project D and w onto the slides; return their rank."""
-    normals, lines, choice = plan.normals, work.lines, work.choice
-    d, planes = normals.shape
-    D = work.vectors[FIELD]
-    D[:] = work.vectors[HELD]
-    basis = choice.basis
-    rank, _ = switching.factor(
-        normals, work.slides, work.counts[0], choice.whole[KEPT], choice.lower, basis
-    )
+    d = normals.shape[0]
+    rank, _ = switching.factor(normals, slides, count, kept, lower, basis)
     for r in range(rank):
         along, moved = 0.0, 0.0
         for i in range(d):
@@ -134,60 +195,39 @@ def _project(plan, z, work):  # pragma: no cover - compiled
         for i in range(d):
             D[i] -= along * basis[r, i]
             z[1 + i] -= moved * basis[r, i]
-    lines[BETA] = 0.0
-    lines[MARGIN] = 0.0
-    for i in range(d):
-        f, w = D[i], z[1 + i]
-        for g in range(planes):
-            lines[BETA, g] += f * normals[i, g]
-            lines[MARGIN, g] += w * normals[i, g]
     return rank
 
 
-@compiled
-def _turn(plan, neurons, j, out, record, work):  # pragma: no cover - compiled
-    """Let a pass through zero: D acts the other way."""
-    k = neurons.whole[j]
-    if record:
-        _write(out, j, neurons.real[j, TIME], SIGN_CHANGE, -1, k[SIGN], -k[SIGN])
-    k[SIGN] = -k[SIGN]
-    if work.counts[0] > 0:  # what attracted repels now
-        k[STATUS] = ASKS
-    else:
-        _enter(plan, neurons, j, work)
+@inlined
+def _goes_through(q, on, tie, dies, plane, sign, came, others, slope):  # pragma: no cover
+    """Return whether a neuron without slides that has come to a hyperplane crosses it alive."""
+    here = int(came > 0)
+    base = slope - sign * q[here, plane]
+    plus, minus = base + sign * q[1, plane], base + sign * q[0, plane]
+    onward = switching.select_one(plus, minus, tie, came) == -came
+    return onward & ((others != on[here, plane]) | (not dies))
 
 
-@compiled
+@inlined
 def _cross(  # pragma: no cover - compiled
-    normals, gram, q, on, tie, dies, plane, k, code, side, slope, held, peak, counts
+    normals, gram, q, on, planes, place, count, k, code, side, slope, held, peak, counts
 ):
-    """Take a neuron without slides across a hyperplane; return whether it crosses alive."""
+    """Take a neuron without slides across a hyperplane.
+
+    place: where among the `count` listed hyperplanes, whose `normals` are given, it is.
+    """
+    plane = planes[place]
     came = code[plane]
     here, there = int(came > 0), int(came < 0)
-    if dies and counts[1] == on[here, plane]:
-        return False
-    sign = k[SIGN]
-    base = slope[plane] - sign * q[here, plane]
-    if (
-        switching.select_one(base + sign * q[1, plane], base + sign * q[0, plane], tie, came)
-        != -came
-    ):
-        return False
     counts[1] += on[there, plane] - on[here, plane]
     code[plane] = -came
-    side[plane] = -came
+    side[place] = -came
     k[CHANGES] += 1
-    _add_field(normals, gram, plane, sign * (q[there, plane] - q[here, plane]), slope, held, peak)
-    return True
-
-
-@compiled
-def _add_field(normals, gram, g, change, slope, held, peak):  # pragma: no cover - compiled
-    """Add ``change nu_g`` to D."""
-    for i in range(normals.shape[0]):
-        held[i] += change * normals[i, g]
+    change = k[SIGN] * (q[there, plane] - q[here, plane])
+    for i in range(held.shape[0]):
+        held[i] += change * normals[i, place]
     peak[0] = max(peak[0], abs(change))
-    switching.add_gram_row(normals, gram, g, change, slope)
+    switching.add_gram_row(normals, gram, planes, plane, place, count, change, slope)
 
 
 @compiled
@@ -196,8 +236,14 @@ def _switch(plan, neurons, j, plane, out, record, work):  # pragma: no cover - c
     k, code, counts, slides = neurons.whole[j], neurons.code[j], work.counts, work.slides
     came, count = np.int64(code[plane]), counts[0]
     others = counts[1] - plan.on[int(came > 0), plane]
+    slope = work.lines[SPARE]
+    for c in range(count + 1):
+        g = plane if c == count else slides[c]
+        slope[g] = 0.0
+        for i in range(plan.normals.shape[0]):
+            slope[g] += plan.normals[i, g] * work.vectors[HELD, i]
     found = switching.select(
-        plan, k[SIGN], came, slides, count, plane, work.lines[SLOPE], others, work.sides,
+        plan, k[SIGN], came, slides, count, plane, slope, others, work.sides,
         work.choice,
     )  # fmt: skip
     if found == ASK:
@@ -219,7 +265,7 @@ def _switch(plan, neurons, j, plane, out, record, work):  # pragma: no cover - c
 
 @compiled
 def _recode(plan, neurons, j, g, new, out, record, work):  # pragma: no cover - compiled
-    """Give hyperplane g its new code, and the slopes what that changes."""
+    """Give hyperplane g its new code, and D what that changes."""
     code, sign = neurons.code[j], neurons.whole[j, SIGN]
     old = code[g]
     if old == new:
@@ -231,9 +277,11 @@ def _recode(plan, neurons, j, g, new, out, record, work):  # pragma: no cover - 
     if new != 0:
         change += sign * plan.q[int(new > 0), g]
         work.counts[1] += plan.on[int(new > 0), g]
-    _add_field(plan.normals, plan.gram, g, change, work.lines[SLOPE], work.vectors[HELD], work.peak)
+    held = work.vectors[HELD]
+    for i in range(held.shape[0]):
+        held[i] += change * plan.normals[i, g]
+    work.peak[0] = max(work.peak[0], abs(change))
     code[g] = new
-    work.lines[SIDE, g] = new
     neurons.whole[j, CHANGES] += 1
     if record:
         _write(out, j, neurons.real[j, TIME], PATTERN, g, old, new)
