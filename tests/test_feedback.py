@@ -11,7 +11,14 @@ from run_comparison import compare_runs
 import flowsim as fs
 from flowsim.cells import TOUCH, Cells
 from flowsim.engines import Piecewise
-from flowsim.engines.piecewise import Integrator, added, feedback, lengths
+from flowsim.engines.piecewise import (
+    Integrator,
+    added,
+    crossings,
+    feedback,
+    lengths,
+    walk_turn,
+)
 from flowsim.engines.piecewise.crossings import PATTERN, Crossings
 from flowsim.events import ALIVE, EventLog
 from flowsim.state import State
@@ -226,3 +233,46 @@ def test_the_shape_of_what_is_of_third_order_is_that_of_all_crossings_before(
             _long_step(flow, 1e-8)
     assert len(seen) > 10
     assert max(seen) > 0.1
+
+
+def test_a_crossing_that_is_moved_moves_the_neurons_next_one() -> None:
+    """What the first has turned the neuron by acts along the second's normal."""
+    rows = np.array([[0, PATTERN, 0, -1, 1], [0, PATTERN, 1, -1, 1]], np.int32)
+    x, felt, unit = np.array([0.2, 0.6]), np.array([[4e-3, 1e-3], [1e-3, 0.0]]), 2.0
+    v, jumps = np.array([2.0, -1.5]), np.array([[0.5, 0.3], [0.2, 0.1]])
+    steep = np.column_stack([np.ones(2), v, np.zeros(2), np.eye(2), jumps])
+    F0, moved, later = np.zeros((1, 2)), np.zeros(2), np.zeros(1)
+    walk_turn.turn_crossing(
+        rows, x, steep, 0.2, unit, np.eye(2), np.ones((1, 3)), TOUCH, felt, np.zeros(2), 0.0,
+        np.zeros((1, 2)), np.zeros((1, 3, 2)), np.zeros(2), F0, moved, later,
+    )  # fmt: skip
+    by_first = felt[0, 1] * np.array([1.0, 0.0]) + felt[0, 0] / v[0] * jumps[0]
+    turned = felt[1, 0] + by_first[1]
+    np.testing.assert_allclose(moved, [-felt[0, 0] / (unit * v[0]), -turned / (unit * v[1])])
+    np.testing.assert_allclose(F0[0], by_first + turned / v[1] * jumps[1])
+
+
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.7, 1.0])
+def test_the_third_order_goes_through_what_is_known_of_it(part: float) -> None:
+    """None at the start, all at the end, and halfway what the kernel says."""
+    fields, by_then = np.array([[2.0, 0.0], [0.0, 0.0], [0.5, 0.0]]), 0.3
+    normal = np.array([1.0, 0.0])
+    got, unsure = walk_turn._third_order(part, by_then, normal, fields)
+    known = {0.0: 0.0, 0.3: 0.3 * 2.0 + 0.5, 0.7: 0.7 * 2.0 + 0.5, 1.0: 2.0}
+    assert got == pytest.approx(known[part])
+    assert unsure == pytest.approx(0.5 if 0.0 < part < 1.0 else 0.0)
+
+
+@pytest.mark.usefixtures("lenient")
+def test_blocks_of_samples_make_the_same_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On however many threads, and up to rounding for blocks of any size."""
+    found = []
+    for samples, worth in ((512, 2**15), (7, 0), (7, 2**40)):
+        monkeypatch.setattr(crossings, "SAMPLES", samples)
+        monkeypatch.setattr(crossings, "WORTH", worth)
+        flow = _flow(3, n=20, m=20)
+        for _ in range(5):
+            _long_step(flow, 1e-8)
+        found.append(flow.state.z.copy())
+    np.testing.assert_array_equal(found[1], found[2])
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-12)
