@@ -57,7 +57,8 @@ def resume(
         hold the code. Only its `steps` may be others; for another step size start a new run from
         the `final.network` of this one.
     t1, max_steps, max_seconds, stationary_rtol, end : optional
-        As of `flowsim.simulate`; by default those of the run. All others are the run's. `t1` and
+        As of `flowsim.simulate`; by default those of the run, but that one which is certified goes
+        to rest. All others are the run's. `t1` and
         `max_steps` count from the start of the run, `max_seconds` anew. `max_steps` goes for a
         descent's number of steps as well, unless `engine` has one: then the smaller ends it.
     events : sequence of functions

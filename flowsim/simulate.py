@@ -121,7 +121,7 @@ def simulate(
         accurate with few, but takes as long as the run from the state before. By default "all",
         and "log" if fewer than 64 states fit into `state_bytes`. Other models have "all".
     state_bytes : int
-        Memory for stored states, 32 MiB by default.
+        Memory for stored states, 32 MiB by default, beside the start, the end and one more.
     event_bytes : int
         Memory for the events of a TwoLayerReLU, 1 GiB by default (56 million events); more are
         in temporary files, onto which the solution's arrays are then mapped.

@@ -291,6 +291,10 @@ class Solution:
             return int(self.states.history_iteration[-1])
         return len(self.history.t) - 1
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: without what dense output has set up, and can again."""
+        return {name: value for name, value in vars(self).items() if name != "_trajectory"}
+
     @cached_property
     def _trajectory(self) -> Any:
         states, settings = self.states, self.settings

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -98,3 +100,13 @@ def test_other_models_store_all_states_and_unknown_policies_are_refused():
         fs.simulate(gelu, DATA, states="log")
     with pytest.raises(ValueError, match="`states` must be one of all, log, ends, but is 'some'"):
         fs.simulate(NET, DATA, states="some")
+
+
+def test_a_solution_is_pickled_without_what_dense_output_has_set_up() -> None:
+    """Which holds locks where there are many neurons, and can be set up again."""
+    sol = fs.simulate(fs.init.balanced(20, 2, 1e-3, seed=0), fs.datasets.three_points(), t1=5.0)
+    before = pickle.dumps(sol)
+    loss = sol.loss(2.5)
+    again = pickle.loads(pickle.dumps(sol))
+    assert len(pickle.dumps(sol)) == len(before)
+    assert again.loss(2.5) == loss

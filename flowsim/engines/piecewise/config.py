@@ -23,15 +23,16 @@ class Piecewise:
     every_event : bool
         Restart the whole system at every event, instead of only where crossings would turn other
         neurons by more than the tolerance: far slower with many neurons, and within the
-        tolerance the same.
+        tolerance the same. No step is in closed form then, so that steps grow like ln(1/λ).
     coalesce : float
         Neurons of one cell go on as one, in their mean direction, when the directions of their
         ``(a_j, w_j)`` are within this angle (radians, at most 0.01) of each other. Outputs change
-        by its square; what is said of a single neuron, its direction and the times of its events,
-        may be off by it. They never part again: where the flow would later part them, at a saddle,
-        the run goes elsewhere, and outputs may be off by any amount. By default two units in the
-        last place: neurons that are positive multiples of each other, which they stay for ever.
-        0 keeps all apart.
+        by its square; what is said of a single neuron, its direction and its events, may be off by
+        as much as the flow turns two neurons apart that were so close, 100 times it where they
+        come near a hyperplane slowly. They never part again: where the flow would later part them,
+        at a saddle, the run goes elsewhere, and outputs may be off by any amount. By default two
+        units in the last place: neurons that are positive multiples of each other, which they stay
+        for ever. 0 keeps all apart.
     """
 
     every_event: bool = False
