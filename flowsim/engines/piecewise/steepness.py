@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flowsim.engines.piecewise.jit import inlined
+from flowsim.engines.piecewise.margins import norm
 from flowsim.engines.piecewise.own import onto_slides
 from flowsim.engines.piecewise.roots import horner
 
@@ -31,6 +32,22 @@ def note_leaving(x, g, rank, normals, base, basis, D, steep):  # pragma: no cove
     for i in range(d):
         steep[2] += normals[i, g] * D[i]
         steep[3 + d + i] += D[i]
+
+
+@inlined
+def note_end(g, rank, normals, basis, steep):  # pragma: no cover - compiled
+    """Write what `Log.steep` has of a slide on `g` that a crossing has ended.
+
+    That is the direction in which the neuron was not free before it.
+    """
+    free = steep[3 : 3 + normals.shape[0]]
+    for i in range(normals.shape[0]):
+        free[i] = normals[i, g]
+    onto_slides(rank, basis, free)
+    size = norm(free)
+    for i in range(normals.shape[0]):
+        free[i] = free[i] / size if size > 0.0 else 0.0
+    steep[0] = 1.0
 
 
 @inlined

@@ -27,7 +27,7 @@ from flowsim.engines.piecewise.motion import evaluate, settle
 from flowsim.engines.piecewise.near import begin_list, keep_up, leave, update_margins
 from flowsim.engines.piecewise.own import expand, onto_slides, shift, terms_of
 from flowsim.engines.piecewise.slides import slide_exit
-from flowsim.engines.piecewise.steepness import note_arrival, note_leaving
+from flowsim.engines.piecewise.steepness import note_arrival, note_end, note_leaving
 from flowsim.engines.piecewise.walk_arrays import ASKS, CUT, DONE, FULL, GOING
 from flowsim.engines.piecewise.walk_sums import add_stretch, load_ridden
 from flowsim.events import DEAD
@@ -240,6 +240,8 @@ def _walk_one(  # pragma: no cover - compiled
         for i in range(written, out.count[0] if summed and what == MARGIN else written):
             if rows[i, 2] == where:  # the choice has used the basis of the slides
                 note_leaving(x, where, rank, normals, own_base, basis, new[1:], out.steep[i])
+            elif rows[i, 3] == 0:
+                note_end(rows[i, 2], rank, normals, basis, out.steep[i])
         if count > 0:
             onto_slides(rank, basis, z[1:])
             update_margins(z[1:], near)

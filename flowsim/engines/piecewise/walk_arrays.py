@@ -49,7 +49,8 @@ class Log(NamedTuple):
     """What happened, in the order of each walker; `count` rows are filled.
 
     `steep` has of a crossing a^2, with the neuron's mass, nu . D before and behind it, nu
-    projected onto the slides before it, and by how much D is more behind it.
+    projected onto the slides before it, and by how much D is more behind it; of a slide that it has
+    ended 1 and the direction that has become free.
     """
 
     rows: np.ndarray  # (R, 5) int32: walker, kind, hyperplane, before, after

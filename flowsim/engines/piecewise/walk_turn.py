@@ -66,6 +66,7 @@ def turn_crossing(  # pragma: no cover - compiled
     neuron was turned by then, so that it crossed earlier or later, and has had the field behind
     for longer or shorter: both have turned it when it comes to the next one. So it has where it
     was turned over the hyperplane at the end of the step before, `z` (K, d+1) being where it began.
+    On a slide it was not turned along the normal, until another crossing has ended that.
 
     `felt` and `shape` are those of `added`, D (K, d) the fields of the last cells, and thirds
     (K, 3, d) those of third order in time, as `_third_order` has them; beside (G,) is what they
@@ -91,16 +92,20 @@ def turn_crossing(  # pragma: no cover - compiled
         turned = by_others + by_own
         crosses = rows[i, 3] == -rows[i, 4]
         by = turned / v if v != 0.0 and crosses else 0.0
+        kept = turned if rows[i, 3] == 0 else 0.0  # what the slide has kept the neuron from
         for s in range(d):
             by_crossing = felt[i, 1] * normals[s, g] + by * steep[i, 3 + d + s]
+            by_crossing -= kept * steep[i, 3 + s]
             F0[k, s] += by_crossing
             before[k, s] += by_crossing
-        if crosses:
+        if rows[i, 3] != 0:  # no slide has ended
             jump = np.sqrt(jump)
             # Meanwhile the neuron goes on turning: by a third, where that grows with the square.
             turns = min((np.sqrt(rate) + unit * jump) * (x[i] - begun), 1.0)
             wrong = turns * (abs(by_others) / 3.0 + abs(by_own)) + UNSURE * unsure
-            later[k] += shape[i] * beside[g] + (jump / abs(v) if v != 0.0 else 0.0) * wrong
+            # On a slide it matters only for where, and thus when, the neuron comes to it.
+            share = 1.0 if not crosses else (jump / abs(v) if v != 0.0 else 0.0)
+            later[k] += shape[i] * beside[g] + share * wrong
         if v != 0.0:
             moved[i] = -turned / (unit * v)
 
