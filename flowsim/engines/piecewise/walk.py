@@ -234,14 +234,14 @@ def _walk_one(  # pragma: no cover - compiled
         if what == SLIDE and not alone:  # it has come onto others at the same time
             walkers.status[k], walkers.what[k] = ASKS, NOTHING
             return drift
+        if summed and what == MARGIN and count > 0:
+            _note_ended_slides(plan, where, written, code, out, work)
         if what == SLIDE or count > 0 or code[where] == 0:
             count = list_slides(code, work.slides)
             rank = span_slides(plan, count, work)
         for i in range(written, out.count[0] if summed and what == MARGIN else written):
             if rows[i, 2] == where:  # the choice has used the basis of the slides
                 note_leaving(x, where, rank, normals, own_base, basis, new[1:], out.steep[i])
-            elif rows[i, 3] == 0:
-                note_end(rows[i, 2], rank, normals, basis, out.steep[i])
         if count > 0:
             onto_slides(rank, basis, z[1:])
             update_margins(z[1:], near)
@@ -261,6 +261,23 @@ def _enter(on_sides, code, slides):  # pragma: no cover - compiled
         if code[g] != 0:
             on += on_sides[int(code[g] > 0), g]
     return list_slides(code, slides), on
+
+
+@inlined
+def _note_ended_slides(plan, where, written, code, out, work):  # pragma: no cover - compiled
+    """Note of slides that a crossing has ended, in rows from `written` on, what they kept out.
+
+    Beside the slides that go on: one that begins on `where` did not keep the neuron before.
+    """
+    begins = code[where] == 0
+    if begins:
+        code[where] = 1
+    rank = span_slides(plan, list_slides(code, work.slides), work)
+    for i in range(written, out.count[0]):
+        if out.rows[i, 3] == 0:
+            note_end(out.rows[i, 2], rank, plan.normals, work.choice.basis, out.steep[i])
+    if begins:
+        code[where] = 0
 
 
 @inlined
