@@ -35,7 +35,8 @@ def blas_on_one_core() -> Iterator[None]:
     """Let NumPy's and SciPy's linear algebra use one thread.
 
     Its threads wait for each other in busy loops, which slows all down where the other cores have
-    work of their own. The first to come sets the limit, and the last to leave takes it back.
+    work of their own. The first to come sets the limit, and the last to leave takes it back. Some
+    libraries let only the main thread of a process set it.
     """
     global _inside
     with _lock:

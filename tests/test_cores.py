@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
 from typing import NamedTuple
 
 import numpy as np
@@ -29,21 +27,6 @@ def test_linear_algebra_gets_its_threads_back() -> None:
         assert _threads() == before
         with pytest.raises(KeyboardInterrupt), blas_on_one_core():
             raise KeyboardInterrupt
-        assert _threads() == before
-
-
-def test_runs_side_by_side_leave_the_threads_as_they_were() -> None:
-    together = Barrier(4)
-
-    def run(_: int) -> set[int]:
-        with blas_on_one_core():
-            together.wait()
-            return set(_threads())
-
-    with threadpool_limits(2, user_api="blas"):
-        before = _threads()
-        with ThreadPoolExecutor(4) as pool:
-            assert list(pool.map(run, range(4))) == [{1}] * 4
         assert _threads() == before
 
 

@@ -276,3 +276,21 @@ def test_blocks_of_samples_make_the_same_sums(monkeypatch: pytest.MonkeyPatch) -
         found.append(flow.state.z.copy())
     np.testing.assert_array_equal(found[1], found[2])
     np.testing.assert_allclose(found[0], found[1], rtol=1e-12)
+
+
+def test_what_a_slide_has_kept_a_neuron_from_is_taken_back_when_a_crossing_ends_it() -> None:
+    """Along the direction that becomes free, and for later crossings, too."""
+    rows = np.array([[0, PATTERN, 0, 0, 1], [0, PATTERN, 1, -1, 1]], np.int32)
+    x, felt = np.array([0.2, 0.6]), np.array([[4e-3, 1e-3], [1e-3, 0.0]])
+    free, v = np.array([0.8, 0.6]), -1.5
+    steep = np.zeros((2, 7))
+    steep[0, 0], steep[0, 3:5] = 1.0, free
+    steep[1, :2], steep[1, 3:5] = (1.0, v), (0.0, 1.0)
+    F0, moved, later = np.full((1, 2), 0.1), np.zeros(2), np.zeros(1)
+    walk_turn.turn_crossing(
+        rows, x, steep, 0.2, 1.0, np.eye(2), np.ones((1, 3)), TOUCH, felt, np.zeros(2), 0.0,
+        np.zeros((1, 2)), np.zeros((1, 3, 2)), np.zeros(2), F0, moved, later,
+    )  # fmt: skip
+    taken_back = felt[0, 1] * np.array([1.0, 0.0]) - felt[0, 0] * free
+    np.testing.assert_allclose(F0[0], 0.1 + taken_back)
+    np.testing.assert_allclose(moved, [0.0, -(felt[1, 0] + taken_back[1]) / v])

@@ -24,8 +24,9 @@ TIME, LOSS, STATE = 1e-9, 1e-10, 1e-8
 #: Seeds whose systems are far from separatrices, as a test below shows.
 RANDOM = (1, 2, 3, 4, 5, 6, 7, 12, 14)
 SHAPE = (10, 3, 12)
-#: Seeds of `mixed`, likewise; the remainder by 10 is the kind.
-MIXED = (0, 1, 2, 3, 5, 6, 7, 8, 14, 19, 20)
+#: Seeds of `mixed`, likewise; the remainder by 10 is the kind. Not 0: there two mirrored slides end
+#: within 2e-9 of each other, and a nudge of 1e-12 decides which first, and so when.
+MIXED = (1, 2, 3, 5, 6, 7, 8, 14, 19, 20, 30)
 
 
 def mixed(seed: int) -> tuple[System, dict[str, Any]]:
