@@ -113,7 +113,7 @@ def test_what_had_been_added_by_a_crossing_is_known_to_leading_order(
     """
     wholes, left, add_up, turn = [], [], added.add_up, Crossings.turn
 
-    def seen(crossings: Crossings, whole: np.ndarray, *others: np.ndarray) -> float:
+    def seen(crossings: Crossings, whole: np.ndarray, *others: Any) -> float:
         wholes.append(whole)
         return turn(crossings, whole, *others)
 

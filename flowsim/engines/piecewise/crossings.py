@@ -57,7 +57,7 @@ class Crossings:
         rows, x, steep = party.log
         order = np.argsort(x, kind="stable")
         crossings = order[rows[order, 1] == PATTERN]
-        begun = x[crossings[0]] if len(crossings) else 0.0
+        begun = float(x[crossings[0]]) if len(crossings) else 0.0
         middle, shape = begun + MIDDLE * (party.end - begun), np.zeros(len(x))
         felt, strength, known, halfway = self._added(crossings, middle)
         by_then = added.shape_of(crossings, x, strength, middle, party.end, shape)

@@ -14,8 +14,7 @@ inlined = njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 summing = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz", "contract"})
 
 
-@intrinsic
-def borrowed(typingctx: Any, value: Any) -> Any:
+def _borrowed(typingctx: Any, value: Any) -> Any:
     """Return an array, or a tuple of what may hold arrays, whose references nobody counts.
 
     Every row that a kernel takes, and every array that it takes from a tuple, counts a reference:
@@ -29,8 +28,9 @@ def borrowed(typingctx: Any, value: Any) -> Any:
             for owner in ("meminfo", "parent"):
                 setattr(array, owner, context.get_constant_null(types.voidptr))
             return array._getvalue()
+        parts: Any = kind
         if isinstance(kind, types.BaseTuple):
-            for i, part in enumerate(kind.types):
+            for i, part in enumerate(parts.types):
                 member = without_owners(context, builder, part, builder.extract_value(value, i))
                 value = builder.insert_value(value, member, i)
         return value
@@ -39,3 +39,6 @@ def borrowed(typingctx: Any, value: Any) -> Any:
         return without_owners(context, builder, signature.args[0], args[0])
 
     return value(value), generate
+
+
+borrowed: Any = intrinsic(_borrowed)
