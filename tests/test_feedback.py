@@ -294,3 +294,15 @@ def test_what_a_slide_has_kept_a_neuron_from_is_taken_back_when_a_crossing_ends_
     taken_back = felt[0, 1] * np.array([1.0, 0.0]) - felt[0, 0] * free
     np.testing.assert_allclose(F0[0], 0.1 + taken_back)
     np.testing.assert_allclose(moved, [0.0, -(felt[1, 0] + taken_back[1]) / v])
+
+
+@pytest.mark.usefixtures("lenient")
+def test_a_step_in_which_a_crossing_ends_a_slide_is_right() -> None:
+    """The neuron was heavily turned by others by then, along the slide's normal as well."""
+    options: dict[str, Any] = {"n": 60, "d": 4, "m": 30}
+    flow, exact = _flow(145, **options), _flow(145, every_event=True, **options)
+    for _ in range(7):
+        _, found = _long_step(flow, 1e-8)
+    _advance(exact, flow.time)
+    assert found.turned > 1e-9
+    assert _error(flow, exact) < 0.03 * found.turned  # 0.11 if that were not taken back
