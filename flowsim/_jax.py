@@ -1,11 +1,17 @@
-"""JAX in float64, inside flowsim's own calls only."""
+"""JAX in float64, inside flowsim's own calls only, and within the system's limits."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
+
+#: JAX's executables may stay until a process has this share of the maps it may have.
+SHARE = 0.5
 
 
 @contextmanager
@@ -20,3 +26,30 @@ def x64() -> Iterator[None]:
     home = jax if hasattr(jax, "enable_x64") else import_module("jax.experimental")
     with home.enable_x64(True):
         yield
+
+
+def make_room() -> None:
+    """Let JAX forget its executables if this process nears Linux's limit on memory maps.
+
+    JAX keeps all of them, and each takes three maps or more: a run of a new shape some hundred. At
+    the limit (65530, unless the system's administrator has raised it) the next compilation ends
+    the process with a segmentation fault. What is forgotten is made again when it is called.
+    """
+    jax = sys.modules.get("jax")
+    if jax is not None and _maps() > SHARE * _most_maps():
+        jax.clear_caches()
+
+
+def _maps() -> int:
+    try:
+        return Path("/proc/self/maps").read_bytes().count(b"\n")
+    except OSError:  # another system
+        return 0
+
+
+@cache
+def _most_maps() -> float:
+    try:
+        return int(Path("/proc/sys/vm/max_map_count").read_text())
+    except OSError:
+        return float("inf")

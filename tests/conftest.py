@@ -11,6 +11,8 @@ import hashlib
 import os
 from pathlib import Path
 
+import pytest
+
 _ROOT = Path(__file__).resolve().parent.parent
 _SOURCES = sorted(
     path
@@ -21,3 +23,11 @@ _KEY = hashlib.sha256(b"".join(path.read_bytes() for path in _SOURCES)).hexdiges
 os.environ["NUMBA_CACHE_DIR"] = str(_ROOT / ".numba_cache" / _KEY)
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_ROOT / ".jax_cache")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _room_for_executables() -> None:
+    """All tests of a process together would come to Linux's limit on memory maps."""
+    from flowsim._jax import make_room
+
+    make_room()

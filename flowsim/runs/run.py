@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from flowsim._jax import make_room
 from flowsim.engines.problem import Driver, Stepper, drive
 from flowsim.solution import Solution
 
@@ -33,6 +34,7 @@ class Run:
 
 def run_alone(run: Run) -> Solution:
     """Take a run to its Solution."""
+    make_room()
     # What overflows is found by its infinities and ends the run with a status.
     with np.errstate(over="ignore", invalid="ignore"):
         stepper: Stepper = _Nobody() if run.stepper is None else run.stepper()
@@ -45,6 +47,7 @@ def run_together(runs: Sequence[Run]) -> list[Solution]:
 
     if not runs:
         return []
+    make_room()
     with np.errstate(over="ignore", invalid="ignore"):
         make = runs[0].stepper
         assert make is not None  # the engine of a batch makes requests
