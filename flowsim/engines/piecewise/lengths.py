@@ -30,8 +30,12 @@ def until_turned(
         return float(t[0])
     tau = where_turned(t, kink, flow.allowance, h)
     ends = t[exits & (t <= tau)]
+    if len(ends) == 0:
+        return tau
     # The error grows with the time.
     safe = bisect_right(ends, 1.0, key=lambda at: _exit_error(flow, t, kink, float(at)))
+    # What has left a slide bends the residual, too: no kink tells of that, which is smooth.
+    safe = min(safe, bisect_right(ends, float(ends[0]) + flow.rtol**0.5 * h))
     return float(t[t < ends[safe]][-1]) if safe < len(ends) else tau
 
 
