@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flowsim.engines.piecewise.jit import borrowed, compiled, summing
+from flowsim.engines.piecewise.jit import allocating, borrowed, compiled, summing
 from flowsim.engines.piecewise.margins import project_all
 
 #: Vectors are parallel up to so much of themselves.
@@ -31,27 +31,27 @@ def slope_at(side, slope):  # pragma: no cover - compiled
 
 
 @compiled
-def coefficients(code, index, orientation, slope, out):  # pragma: no cover - compiled
-    """Write the slopes of sigma (n,) at the samples in a cell, 0 on slides."""
+def coefficients(on, slope, out):  # pragma: no cover - compiled
+    """Write the slopes of sigma (n,) for the activation codes `on` (n,), 0 on slides."""
     for k in range(out.shape[0]):
-        out[k] = slope_at(code[index[k]] * orientation[k], slope)
+        out[k] = 1.0 * (on[k] > 0) + slope * (on[k] < 0)
 
 
-@compiled
+@allocating
 def add_up(  # pragma: no cover - compiled
-    order, rows, x, steep, middle, end, unit, weight, slope, o0, o1, X, norms, index, orientation,
-    first, samples, codes, felt, strength, halfway, whole,
+    order, rows, x, steep, middle, end, unit, weight, slope, o0, o1, X, norms, orientation,
+    first, samples, on, felt, strength, halfway, whole,
 ):  # fmt: skip
     """Go through the crossings, listed by time in `order`, for the samples from o0 to o1 alone.
 
-    X (d, n); samples[first[g] : first[g+1]] are those of hyperplane g; codes (K, G), those of
-    the walkers at the start, are overwritten. Of each row felt (R, 2) receives by
+    X (d, n); samples[first[g] : first[g+1]] are those of hyperplane g; on (K, n), the activation
+    codes of the walkers at the start, are overwritten. Of each row felt (R, 2) receives by
     how much the neuron has been turned along the normal by then, and by how much more than in the
     cell behind; strength (R,) a bound on what v adds to the rate of any field: the samples' parts
     of them. Those of whole (n,) receive P at the end, those of halfway (n,) Q at the time `middle`.
     Times are in units, and fields those of an expansion's units.
     """
-    rows, x, steep, X, codes = borrowed((rows, x, steep, X, codes))
+    rows, x, steep, X, on = borrowed((rows, x, steep, X, on))
     d, n, scale = X.shape[0], o1 - o0, weight * unit * unit
     sums, c, seen, some = np.zeros((4, n)), np.empty(n), np.empty(n), X[:, o0:o1]
     begun = x[order[0]] if order.shape[0] > 0 else 0.0
@@ -62,7 +62,7 @@ def add_up(  # pragma: no cover - compiled
             _third(middle - begun, sums, unit, halfway[o0:o1])
             passed = True
         mass, behind = steep[i, 0], steep[i, 2]
-        coefficients(codes[k], index[o0:o1], orientation[o0:o1], slope, c)
+        coefficients(on[k, o0:o1], slope, c)
         felt[i], strength[i] = 0.0, 0.0
         if mass > 0.0:
             bend = steep[i, 3 + d :]
@@ -79,7 +79,8 @@ def add_up(  # pragma: no cover - compiled
             if not 0 <= o < n:
                 continue
             through = orientation[samples[at]] * norms[samples[at]]
-            other = slope_at(rows[i, 4] * orientation[samples[at]], slope) - c[o]
+            on[k, samples[at]] = rows[i, 4] * orientation[samples[at]]
+            other = slope_at(on[k, samples[at]], slope) - c[o]
             p = 0.5 * (s * (s * sums[0, o] - 2.0 * sums[1, o]) + sums[2, o])
             felt[i, 1] -= scale * other * through * p
             v = -mass * other * behind * through
@@ -88,7 +89,6 @@ def add_up(  # pragma: no cover - compiled
             sums[1, o] += v * s
             sums[2, o] += v * s * s
             sums[3, o] += v * s * s * s
-        codes[k, g] = rows[i, 4]
     if not passed:
         _third(middle - begun, sums, unit, halfway[o0:o1])
     s = end - begun
@@ -96,7 +96,7 @@ def add_up(  # pragma: no cover - compiled
         whole[o0 + o] = 0.5 * unit * (s * (s * sums[0, o] - 2.0 * sums[1, o]) + sums[2, o])
 
 
-@compiled
+@allocating
 def shape_of(order, x, strength, middle, end, shape):  # pragma: no cover - compiled
     """Write which part of what is of third order has been added by each crossing in `order`.
 

@@ -91,18 +91,28 @@ class Blocks:
     def outputs(
         self, groups: int, kernel: Callable[..., Any], *before: Any, after: Sequence[Any] = ()
     ) -> np.ndarray:
-        """Return the outputs (n,) that `kernel` adds up in blocks, in the order of the blocks."""
+        """Return the outputs (n,) that `kernel` adds up in blocks."""
+        h = np.empty(self.X.shape[1])
+        outputs(self.X, self.summed(groups, len(self.X), kernel, *before, after=after), h)
+        return h
+
+    def summed(
+        self, groups: int, rows: int, kernel: Callable[..., Any], *before: Any,
+        after: Sequence[Any] = (),
+    ) -> np.ndarray:  # fmt: skip
+        """Return what `kernel` adds to (rows, n) in blocks, summed in the order of the blocks."""
+        shape = rows, self.X.shape[1]
 
         def part(q: int) -> np.ndarray:
-            U = np.zeros_like(self.U)
+            U = np.zeros(shape)
             kernel(*before, q, min(q + BLOCK, groups), *after, U)
             return U
 
         starts = range(0, groups, BLOCK)
+        if len(starts) == 1:
+            return part(0)
         parts = pool().map(part, starts) if self.many(groups) else map(part, starts)
-        total = np.zeros_like(self.U)
+        total = np.zeros(shape)
         for U in parts:
             total += U
-        h = np.empty(self.X.shape[1])
-        outputs(self.X, total, h)
-        return h
+        return total

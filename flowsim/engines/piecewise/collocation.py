@@ -27,7 +27,7 @@ from numpy.polynomial import legendre, polynomial
 
 from flowsim.engines.piecewise import fading
 from flowsim.engines.piecewise.expansion import recurrence
-from flowsim.engines.piecewise.jit import compiled, summing
+from flowsim.engines.piecewise.jit import allocating, compiled, summing
 from flowsim.engines.piecewise.kin import add_output
 from flowsim.engines.piecewise.motion import evaluate
 
@@ -216,7 +216,7 @@ def follow(order, unit, groups, first, fades, D, A, W):  # pragma: no cover - co
                 recurrence(i, unit, D[q], A[c], W[c])
 
 
-@compiled
+@allocating
 def outputs_at(  # pragma: no cover - compiled
     x, slope, on, active, start, members, mass, first, wide, A, W, Q, U
 ):

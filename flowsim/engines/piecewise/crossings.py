@@ -53,7 +53,7 @@ class Crossings:
         only just, and are before it now, will cross it later. Returns the largest F0.
         """
         party, flow = self.party, self.party.flow
-        cells, unit = flow.cells, party.step.e.unit
+        cells, e, unit = flow.cells, party.step.e, party.step.e.unit
         rows, x, steep = party.log
         order = np.argsort(x, kind="stable")
         crossings = order[rows[order, 1] == PATTERN]
@@ -67,10 +67,9 @@ class Crossings:
         more = by_then * (unknown - rest) - kernel(halfway)
         fields = np.zeros((len(party.neurons), 6, cells.d))
         walk_turn.fields_of_walkers(
-            np.argsort(party.walkers.group, kind="stable"), unit * cells.weight, cells.slope,
-            flow.X, cells.index, cells.orientation, *cells.samples,
-            np.array([whole, integral, r, rest, unknown, more]), party.sums.code, party.walkers,
-            fields,
+            unit * cells.weight, cells.slope, flow.X, cells.orientation, *cells.samples,
+            flow.groups.on, e.active, e.kin, np.array([whole, integral, r, rest, unknown, more]),
+            party.sums.code, party.walkers, fields,
         )  # fmt: skip
         beside = np.bincount(
             cells.index, unit * cells.weight * cells.norms * np.abs(rest), cells.n_hyperplanes
@@ -98,14 +97,14 @@ class Crossings:
         party, flow = self.party, self.party.flow
         cells, (rows, x, steep) = flow.cells, party.log
         known, halfway = np.empty(cells.n), np.empty(cells.n)
+        on = flow.groups.on[party.step.e.active[party.walkers.group]]
 
         def block(o0: int) -> tuple[np.ndarray, np.ndarray]:
             felt, strength = np.zeros((len(x), 2)), np.zeros(len(x))
             added.add_up(
                 crossings, rows, x, steep, middle, party.end, party.step.e.unit, cells.weight,
-                cells.slope, o0, min(o0 + SAMPLES, cells.n), flow.X, cells.norms, cells.index,
-                cells.orientation, *cells.samples, party.sums.code.copy(), felt, strength, halfway,
-                known,
+                cells.slope, o0, min(o0 + SAMPLES, cells.n), flow.X, cells.norms, cells.orientation,
+                *cells.samples, on, felt, strength, halfway, known,
             )  # fmt: skip
             return felt, strength
 

@@ -16,11 +16,11 @@ from flowsim.engines.piecewise.groupwise import (
     spread_of,
     stops_on_way,
 )
-from flowsim.engines.piecewise.jit import borrowed, compiled
+from flowsim.engines.piecewise.jit import allocating, borrowed, compiled
 from flowsim.engines.piecewise.margins import margin_polynomial, project_all, project_some
 from flowsim.engines.piecewise.motion import TILE, fetch, tile_of
 from flowsim.engines.piecewise.restless import LINES, list_restless
-from flowsim.engines.piecewise.roots import first_exit, horner
+from flowsim.engines.piecewise.roots import exit_of, horner
 
 #: What a neuron meets first: nothing, a hyperplane, a = 0, the end of a slide.
 NOTHING, MARGIN, SIGN, SLIDE = range(4)
@@ -68,13 +68,13 @@ def reach(h, size, along, aside):  # pragma: no cover - compiled
 @compiled
 def first_of_neuron(  # pragma: no cover - compiled
     h, normals, count, near, code, A, W, balance, sign, touch, table, size, along, aside, margin,
-    slope, poly,
+    slope, poly, basis,
 ):  # fmt: skip
     """Find the first margin, or sign of a, of one neuron that falls to zero within a step `h`.
 
     A (order+1,) and W (order+1, d) are its own polynomials, as `split` has split them; near
-    (count,) the hyperplanes to look at, whose ``nu_g . w`` are in margin (G,). slope (G,) and
-    poly are working memory. Returns (time, what, hyperplane). Interval tests spare most
+    (count,) the hyperplanes to look at, whose ``nu_g . w`` are in margin (G,). slope (G,), poly
+    and basis are working memory. Returns (time, what, hyperplane). Interval tests spare most
     polynomials; the rest are isolated exactly, the likely first one first, which shortens the
     interval of the others.
     """
@@ -90,12 +90,12 @@ def first_of_neuron(  # pragma: no cover - compiled
         if _stays(best, side * margin[g], side * slope[g], touch, along[1], bounds):
             continue
         margin_polynomial(normals, g, W, best, poly)
-        x = first_exit(poly, side, touch, table)
+        x = exit_of(poly, side, touch, table, basis)
         if x >= 0.0 and (what == NOTHING or x < 1.0):
             best, what, where = x * best, MARGIN, g
             bounds = reach(best, size, along, aside)
     if balance < 0:
-        at = _turns(best, A, sign, touch, table, poly)
+        at = _turns(best, A, sign, touch, table, poly, basis)
         if at >= 0.0 and (what == NOTHING or at < best):
             best, what, where = at, SIGN, -1
     return best, what, where
@@ -128,13 +128,13 @@ def _stays(h, m, rate, touch, along, bounds):  # pragma: no cover - compiled
 
 
 @compiled
-def _turns(h, A, sign, touch, table, poly):  # pragma: no cover - compiled
+def _turns(h, A, sign, touch, table, poly, basis):  # pragma: no cover - compiled
     """Return when a falls to zero within `h`, or -1."""
     power = 1.0
     for o in range(poly.shape[0]):
         poly[o] = A[o] * power
         power *= h
-    x = first_exit(poly, sign, touch, table)
+    x = exit_of(poly, sign, touch, table, basis)
     return x * h if x >= 0.0 else -1.0
 
 
@@ -143,8 +143,11 @@ def own_polynomials(q, u, d, start, first, z, j, A, W, own_a, own_w):  # pragma:
     """Write the polynomials of member u (neuron j) of group q, from its columns."""
     c0 = first[q]
     if start[q + 1] - start[q] <= d + 1:
-        own_a[:] = A[c0 + u - start[q]]
-        own_w[:] = W[c0 + u - start[q]]
+        c = c0 + u - start[q]
+        for o in range(own_a.shape[0]):
+            own_a[o] = A[c, o]
+            for i in range(d):
+                own_w[o, i] = W[c, o, i]
         return
     own_a[:], own_w[:] = 0.0, 0.0
     for b in range(d + 1):  # long loops inside, which use vector registers
@@ -174,7 +177,7 @@ def kink(q, x, g, own_a, own_w, jumps, spread, planes, mass, normals):  # pragma
     return mass * (spread * a * a * jumps[g] + planes[g] * abs(a * rate) / q)
 
 
-@compiled
+@allocating
 def _survey(  # pragma: no cover - compiled
     h, q, u0, u1, normals, code, members, z, first, A, W, touch, size, margin, chosen, bounds,
     on_way,
@@ -198,7 +201,7 @@ def _survey(  # pragma: no cover - compiled
     return count, stops, on_way
 
 
-@compiled
+@allocating
 def scan(  # pragma: no cover - compiled
     h, near_h, unit, normals, code, active, start, members, u0, u1, z, mass, first, A, W, D,
     balance, sign, touch, table, spread, planes, jumps, x, what, where, kinks,
@@ -212,7 +215,8 @@ def scan(  # pragma: no cover - compiled
     z, first, A, W, D, x, kinks = borrowed((z, first, A, W, D, x, kinks))
     d, hyperplanes = normals.shape
     p = A.shape[1]
-    size, along, aside, poly = np.empty(p), np.empty(p), np.empty(p), np.empty(p)
+    size, along, aside = np.empty(p), np.empty(p), np.empty(p)
+    poly, basis = np.empty(p), np.empty(p)
     own_a, own_w, bounds = np.empty(p), np.empty((p, d)), np.empty(3)
     margin, slope = np.empty(hyperplanes), np.empty(hyperplanes)
     all_planes, chosen = np.arange(hyperplanes), np.empty(hyperplanes, dtype=np.int64)
@@ -252,7 +256,7 @@ def scan(  # pragma: no cover - compiled
                 split(own_w, size, along, aside)
                 at, kind, g = first_of_neuron(
                     h, normals, count, near, code[j], own_a, own_w, balance[j], sign[j], touch,
-                    table, size, along, aside, margin, slope, poly,
+                    table, size, along, aside, margin, slope, poly, basis,
                 )  # fmt: skip
                 if kind != NOTHING:
                     x[j], what[j], where[j] = at, kind, g

@@ -32,7 +32,7 @@ def cross(  # pragma: no cover - compiled
         return -1
     enter(plan.normals, ends, plane, code, fresh, base, -came)
     if sums.moved.shape[1] > 0:
-        change_side(sums.moved[k], plane, came, -came, U)
+        change_side(sums.moved[k], plan.normals, plane, came, -came, U)
     write(out, k, x, PATTERN, plane, came, -came)
     return others + plan.on[int(came < 0), plane]
 
@@ -121,7 +121,7 @@ def recode(  # pragma: no cover - compiled
     if new != 0:
         on += plan.on[int(new > 0), g]
     if sums.moved.shape[1] > 0:
-        change_side(sums.moved[k], g, old, new, U)
+        change_side(sums.moved[k], plan.normals, g, old, new, U)
     write(out, k, x, PATTERN, g, old, new)
     return on
 

@@ -21,7 +21,7 @@ import math
 
 import numpy as np
 
-from flowsim.engines.piecewise.jit import compiled, summing
+from flowsim.engines.piecewise.jit import allocating, compiled, summing
 from flowsim.engines.piecewise.kin import BLOCK, add_outputs, field_of
 
 #: In steps of up to so many units of time no coefficient that counts, or its square, underflows.
@@ -49,7 +49,7 @@ def outputs(X, U, out):  # pragma: no cover - compiled
             out[k] += X[s, k] * U[s, k]
 
 
-@compiled
+@allocating
 def sum_of_products(slope, on, active, kin, start, members, z, mass, q0, q1, U):  # pragma: no cover
     """Add the outputs of groups q0 to q1 at the present state to U (d, n)."""
     d = U.shape[0]
@@ -81,7 +81,7 @@ def fields(  # pragma: no cover - compiled
                     D[q, i, s] += projector[g, s, u] * base[q, i, u]
 
 
-@compiled
+@allocating
 def weigh(  # pragma: no cover - compiled
     start, members, z, exponent, mass, wide, block, parts, u0, u1
 ):
@@ -149,7 +149,7 @@ def load_columns(  # pragma: no cover - compiled
             AQ[c0 + b, 0] = moments[0, b]
 
 
-@compiled
+@allocating
 def sum_of_columns(slope, on, active, kin, q0, q1, AQ, W, first, U):  # pragma: no cover - compiled
     """Add the outputs of groups q0 to q1 to U (d, n): those of `sum_of_products`."""
     d = U.shape[0]
@@ -182,7 +182,7 @@ def recurrence(i, unit, D, A, W):  # pragma: no cover - compiled
         W[i + 1, s] = unit * x / (i + 1)
 
 
-@compiled
+@allocating
 def next_order(  # pragma: no cover - compiled
     i, unit, slope, frozen, on, active, kin, start, members, mass, q0, q1, D, A, W, AQ, Q, first,
     wide, U,
@@ -223,7 +223,7 @@ def moments_of(X, weight, r, T):  # pragma: no cover - compiled
             T[s, k] = weight * r[k] * X[s, k]
 
 
-@compiled
+@allocating
 def expand(  # pragma: no cover - compiled
     order, unit, X, weight, slope, frozen, on, kin, projected, projector, active, start, members,
     mass, r, base, D, A, W, AQ, Q, first, wide, T, U,

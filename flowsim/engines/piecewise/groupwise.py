@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flowsim.engines.piecewise.jit import compiled
+from flowsim.engines.piecewise.jit import allocating, compiled
 from flowsim.engines.piecewise.motion import evaluate
 
 #: Stops at most; as many as keep the bending between them below this part of a neuron's size.
@@ -74,7 +74,7 @@ def list_near(moves, radius, z, code, margin, chosen):  # pragma: no cover - com
     return count
 
 
-@compiled
+@allocating
 def stops_on_way(h, stops, c0, A, W, normals, count, chosen, out):  # pragma: no cover - compiled
     """Write the vectors (stops, count, d+1) whose products with z are margins at the stops."""
     d = normals.shape[0]
@@ -89,7 +89,7 @@ def stops_on_way(h, stops, c0, A, W, normals, count, chosen, out):  # pragma: no
                 out[s, c, b] = dot
 
 
-@compiled
+@allocating
 def drop_away(  # pragma: no cover - compiled
     count, z0, radius, code, normals, stops, bounds, touch, chosen, on_way
 ):

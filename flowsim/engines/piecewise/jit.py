@@ -7,19 +7,23 @@ from typing import Any
 from numba import njit, types
 from numba.extending import intrinsic
 
-compiled = njit(cache=True, nogil=True, error_model="numpy")
-#: Calls with tuples of arrays count a reference to each of these, unless they are inlined.
-inlined = njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
+#: Kernels hold no references to arrays, since their callers do: each row that they take, and each
+#: array from a tuple, would count one, which is an atomic operation on memory that all threads
+#: share. So they can make no arrays, nor copy one onto another with ``a[:] = b``.
+compiled = njit(**_OPTIONS, _nrt=False)
+#: Tuples of arrays are passed by many registers, unless calls are inlined.
+inlined = njit(**_OPTIONS, _nrt=False, forceinline=True)
 #: Sums may be taken in any order, which lets the compiler use vector registers.
-summing = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz", "contract"})
+summing = njit(**_OPTIONS, _nrt=False, fastmath={"reassoc", "nsz", "contract"})
+#: Those that do make arrays. What they get should be `borrowed`, if they have long loops.
+allocating = njit(**_OPTIONS, _nrt=True)
 
 
 def _borrowed(typingctx: Any, value: Any) -> Any:
     """Return an array, or a tuple of what may hold arrays, whose references nobody counts.
 
-    Every row that a kernel takes, and every array that it takes from a tuple, counts a reference:
-    an atomic operation on memory that all threads share, which makes them wait for each other. The
-    kernel's caller holds the arrays, so that none of this is needed.
+    The kernel's caller holds the arrays.
     """
 
     def without_owners(context: Any, builder: Any, kind: Any, value: Any) -> Any:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from flowsim.engines.piecewise.codes import differences, list_differences
 from flowsim.engines.piecewise.jit import compiled, summing
 
 #: Groups of one block.
@@ -24,8 +25,6 @@ WORTH = 128
 #: A group is no child of one from which it differs in more than this part of the samples, and
 #: takes the first one found from which it differs in less than that.
 LARGEST, SMALL = 8, 64
-#: Samples that are compared at once.
-RUN = 64
 
 
 class Kin(NamedTuple):
@@ -87,31 +86,19 @@ def relate(slope, on, active, kin):  # pragma: no cover - compiled
     for q in range(active.shape[0]):
         own, best = on[active[q]], n // LARGEST + 1
         for p in range(q - 1, -1, -1):
-            differ = _differences(own, on[active[p]], best)
+            differ = differences(own, on[active[p]], best)
             if differ < best:
                 kin.parent[q], best = p, differ
             if best <= n // SMALL:
                 break
         if kin.parent[q] >= 0:
             other = on[active[kin.parent[q]]]
-            for k in range(n):
-                if own[k] != other[k]:
-                    kin.sample[found] = k
-                    kin.change[found] = _slope_of(own[k], slope) - _slope_of(other[k], slope)
-                    found += 1
+            count = list_differences(own, other, kin.sample[found:])
+            for e in range(found, found + count):
+                k = kin.sample[e]
+                kin.change[e] = _slope_of(own[k], slope) - _slope_of(other[k], slope)
+            found += count
         kin.first[q + 1] = found
-
-
-@compiled
-def _differences(a, b, limit):  # pragma: no cover - compiled
-    """Return in how many places a and b differ, or `limit` if that is less."""
-    count = 0
-    for k0 in range(0, a.shape[0], RUN):
-        for k in range(k0, min(k0 + RUN, a.shape[0])):
-            count += a[k] != b[k]
-        if count >= limit:
-            return limit
-    return count
 
 
 @compiled
@@ -138,6 +125,8 @@ def add_outputs(slope, on, active, kin, q0, q1, V, U):  # pragma: no cover - com
     """Add ``sum_q c_qk V[q - q0]`` over groups q0 to q1 to U[:, k] (d, n); V is lost."""
     for q in range(q1 - 1, q0 - 1, -1):
         v, p = V[q - q0], kin.parent[q]
+        if _is_zero(v):
+            continue
         if p < 0:
             add_output(slope, on[active[q]], v, U)
             continue
@@ -145,3 +134,11 @@ def add_outputs(slope, on, active, kin, q0, q1, V, U):  # pragma: no cover - com
             for e in range(kin.first[q], kin.first[q + 1]):
                 U[s, kin.sample[e]] += kin.change[e] * v[s]
             V[p - q0, s] += v[s]
+
+
+@compiled
+def _is_zero(v):  # pragma: no cover - compiled
+    some = 0
+    for i in range(v.shape[0]):
+        some += v[i] != 0.0
+    return some == 0

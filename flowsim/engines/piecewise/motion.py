@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flowsim.engines.piecewise.fading import fade
-from flowsim.engines.piecewise.jit import borrowed, compiled, inlined
+from flowsim.engines.piecewise.jit import allocating, borrowed, compiled, inlined
 
 #: Neurons that are moved at once.
 TILE = 128
@@ -23,7 +23,7 @@ class Tile(NamedTuple):
     marks: np.ndarray  # (3, T) bool
 
 
-@compiled
+@allocating
 def tile_of(d, width):  # pragma: no cover - compiled
     """Return an empty tile of so many neurons."""
     return Tile(
@@ -106,7 +106,7 @@ def project(P, count, tile):  # pragma: no cover - compiled
             new[i, c] = old[i, c]
 
 
-@compiled
+@allocating
 def ride(  # pragma: no cover - compiled
     x, unit, active, start, members, walks, u0, u1, z, exponent, first, A, W, D, fades, projected,
     projector, balance, gap, gap_exponent, sign,

@@ -65,7 +65,9 @@ def expand(  # pragma: no cover - compiled
     order, d = a.shape[0] - 1, w.shape[1]
     local, D = local[:terms], D[:terms]
     shift(base[:terms], x, local)
-    D[:] = local
+    for o in range(terms):
+        for i in range(d):
+            D[o, i] = local[o, i]
     for o in range(terms if rank > 0 else 0):
         onto_slides(rank, basis, D[o])
     a[0] = z[0]

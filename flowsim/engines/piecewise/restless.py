@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from flowsim.engines.piecewise.groupwise import list_near, products
-from flowsim.engines.piecewise.jit import compiled
+from flowsim.engines.piecewise.jit import allocating, compiled
 from flowsim.engines.piecewise.margins import norm, project_all
 from flowsim.engines.piecewise.motion import TILE, fetch
 
@@ -24,7 +24,7 @@ ROUNDING, DISTANCE = 1e-15, 1e-14
 LINES = 5
 
 
-@compiled
+@allocating
 def list_restless(  # pragma: no cover - compiled
     h, unit, u0, u1, members, z, balance, D, normals, code, touch, tile, lines, margin, chosen,
     needs, out,
@@ -59,7 +59,7 @@ def list_restless(  # pragma: no cover - compiled
     return count
 
 
-@compiled
+@allocating
 def _survey(  # pragma: no cover - compiled
     h, unit, u0, u1, members, z, D, direction, touch, tile, lines, needs
 ):

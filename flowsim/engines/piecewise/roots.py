@@ -9,13 +9,14 @@ inside a step cannot hide each other.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from flowsim.engines.piecewise.jit import allocating, compiled
 
 #: Subdivision stops at 2**-MAX_DEPTH of the interval: two roots closer are a touch.
 MAX_DEPTH = 48
 
 
-@njit(cache=True)
+@allocating
 def binomials(degree):  # pragma: no cover - compiled
     """Return (degree+1, degree+1) Pascal triangle."""
     table = np.zeros((degree + 1, degree + 1))
@@ -26,7 +27,7 @@ def binomials(degree):  # pragma: no cover - compiled
     return table
 
 
-@njit(cache=True)
+@compiled
 def horner(c, x):  # pragma: no cover - compiled
     """Evaluate ``sum_i c[i] x**i``."""
     value = c[-1]
@@ -35,7 +36,7 @@ def horner(c, x):  # pragma: no cover - compiled
     return value
 
 
-@njit(cache=True)
+@compiled
 def _bisect(c, low, high):  # pragma: no cover - compiled
     """Refine a bracket with c(low) > 0 >= c(high) to the last bit (secant-guarded)."""
     f_low, f_high = horner(c, low), horner(c, high)
@@ -62,25 +63,29 @@ def _bisect(c, low, high):  # pragma: no cover - compiled
     return high
 
 
-@njit(cache=True)
+@allocating
 def first_root(c, table):  # pragma: no cover - compiled
     """Return the smallest x in (0, 1] with ``c(x) <= 0`` given ``c(0) > 0``, or -1.
 
     `c` (p+1,) are power coefficients scaled to the unit interval, `table` the
     binomials of degree p or more.
     """
+    return _first_root(c, table, np.empty(c.shape[0]))
+
+
+@compiled
+def _first_root(c, table, basis):  # pragma: no cover - compiled
     p = c.shape[0] - 1
-    b = np.empty(p + 1)
-    _bernstein(c, table, b)
-    changes = _changes(b)
+    _bernstein(c, table, basis)
+    changes = _changes(basis)
     if changes == 0:
-        return 0.0 if b[0] <= 0.0 else -1.0
-    if changes == 1 and b[p] <= 0.0:
+        return 0.0 if basis[0] <= 0.0 else -1.0
+    if changes == 1 and basis[p] <= 0.0:
         return _bisect(c, 0.0, 1.0)
-    return _first_of_many(c, b)
+    return _first_of_many(c, basis)
 
 
-@njit(cache=True, error_model="numpy")
+@compiled
 def _bernstein(c, table, out):  # pragma: no cover - compiled
     """Write the Bernstein coefficients on [0, 1]."""
     p = c.shape[0] - 1
@@ -91,7 +96,7 @@ def _bernstein(c, table, out):  # pragma: no cover - compiled
             out[j] += table[j, i] * f
 
 
-@njit(cache=True)
+@compiled
 def _changes(b):  # pragma: no cover - compiled
     changes = 0
     for j in range(b.shape[0] - 1):
@@ -99,7 +104,7 @@ def _changes(b):  # pragma: no cover - compiled
     return changes
 
 
-@njit(cache=True)
+@allocating
 def _first_of_many(c, b):  # pragma: no cover - compiled
     """Return the first root of a polynomial c with Bernstein coefficients b, or -1."""
     p = c.shape[0] - 1
@@ -140,7 +145,7 @@ def _first_of_many(c, b):  # pragma: no cover - compiled
     return -1.0
 
 
-@njit(cache=True)
+@allocating
 def first_exit(c, side, touch, table):  # pragma: no cover - compiled
     """Return the first x in [0, 1] at which ``side * c`` falls to zero, or -1.
 
@@ -149,17 +154,28 @@ def first_exit(c, side, touch, table):  # pragma: no cover - compiled
     `touch` on the wrong side. So every event takes the flow on, and a quantity that tends
     to zero without crossing it never counts as having crossed.
     """
-    rest = side * c
-    if rest[0] < -touch:
+    return exit_of(c.copy(), side, touch, table, np.empty(c.shape[0]))
+
+
+@compiled
+def exit_of(c, side, touch, table, basis):  # pragma: no cover - compiled
+    """Return what `first_exit` does; c is lost, and basis (p+1,) working memory."""
+    for i in range(c.shape[0]):
+        c[i] *= side
+    if c[0] < -touch:
         return 0.0
-    if rest[0] > touch:
-        return first_root(rest, table)
-    rest[0] += 2.0 * touch
-    x = first_root(rest, table)
-    return x if x <= 0.0 else _back_to_zero(side * c, x)
+    if c[0] > touch:
+        return _first_root(c, table, basis)
+    start = c[0]
+    c[0] += 2.0 * touch
+    x = _first_root(c, table, basis)
+    if x <= 0.0:
+        return x
+    c[0] = start
+    return _back_to_zero(c, x)
 
 
-@njit(cache=True)
+@compiled
 def _back_to_zero(c, x):  # pragma: no cover - compiled
     """Move from just behind a falling zero of `c` onto it (Newton); else return x."""
     found = x

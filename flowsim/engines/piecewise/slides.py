@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from flowsim.engines.piecewise.detection import NOTHING, SLIDE
-from flowsim.engines.piecewise.jit import compiled
+from flowsim.engines.piecewise.jit import allocating, compiled
 from flowsim.engines.piecewise.roots import first_exit
 
 
@@ -48,7 +48,7 @@ def slide_exit(  # pragma: no cover - compiled
     return best, which, side
 
 
-@compiled
+@allocating
 def scan_slides(  # pragma: no cover - compiled
     h, active, start, members, sign, slides, slide_count, multipliers, ends, base, tie, table,
     x, what, where, side,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from flowsim.engines.piecewise.jit import compiled
+from flowsim.engines.piecewise.jit import allocating, compiled
 from flowsim.engines.piecewise.motion import TILE, fetch, tile_of
 
 
-@compiled
+@allocating
 def turn(count, tile, z, D, F0, F1):  # pragma: no cover - compiled
     """Add ``M(F0) z + [M(D), M(F1)] z`` to the first `count` neurons of a tile, in z."""
     old, new, (along, with_field, _) = tile.old, tile.new, tile.lines
@@ -28,7 +28,7 @@ def turn(count, tile, z, D, F0, F1):  # pragma: no cover - compiled
             z[tile.who[c], i] = new[i, c]
 
 
-@compiled
+@allocating
 def turn_riders(  # pragma: no cover - compiled
     start, members, walks, u0, u1, z, D, F0, F1
 ):

@@ -12,6 +12,7 @@ import numpy as np
 
 from flowsim.alignment import switching
 from flowsim.alignment.switching import KEPT
+from flowsim.engines.piecewise.codes import list_zeros
 from flowsim.engines.piecewise.detection import (
     MARGIN,
     NOTHING,
@@ -22,7 +23,7 @@ from flowsim.engines.piecewise.detection import (
     split,
 )
 from flowsim.engines.piecewise.entering import choose, cross, recode
-from flowsim.engines.piecewise.jit import borrowed, compiled, inlined
+from flowsim.engines.piecewise.jit import compiled, inlined
 from flowsim.engines.piecewise.motion import evaluate, settle
 from flowsim.engines.piecewise.near import begin_list, keep_up, leave, update_margins
 from flowsim.engines.piecewise.own import expand, onto_slides, shift, terms_of
@@ -59,9 +60,6 @@ def walk(  # pragma: no cover - compiled
     What they add to the outputs goes into `sums` and U (`walk_sums`). Returns the largest
     correction of a^2 - |w|^2.
     """
-    plan, ends, walkers, work = borrowed(plan), borrowed(ends), borrowed(walkers), borrowed(work)
-    start, first, A, W, base = borrowed((start, first, A, W, base))
-    table, sums, U, out = borrowed((table, sums, U, out))
     drift = 0.0
     for k in range(k0, k1):
         if walkers.status[k] == FULL:
@@ -109,7 +107,6 @@ def _walk_one(  # pragma: no cover - compiled
     out,
     work,
 ):
-    # Arrays leave their tuples once: each access counts references.
     normals, code, d = plan.normals, walkers.code[k], plan.normals.shape[0]
     z, fresh, new, near, line = walkers.z[k], walkers.fresh[k], work.new, work.near, work.line
     own_a, own_w, own_base, steep = work.a, work.w, work.base, work.steep
@@ -127,7 +124,9 @@ def _walk_one(  # pragma: no cover - compiled
     if known:
         q = walkers.group[k]
         own_polynomials(q, start[q] + walkers.member[k], d, start, first, zs, k, A, W, own_a, own_w)
-        own_base[:] = base[q]
+        for o in range(p):
+            for i in range(d):
+                own_base[o, i] = base[q, o, i]
         ahead, what, where, side = (
             walkers.x[k], walkers.what[k], walkers.where[k], walkers.side[k],
         )  # fmt: skip
@@ -155,7 +154,7 @@ def _walk_one(  # pragma: no cover - compiled
             )  # fmt: skip
             ahead, what, where = _next(
                 span, normals, z, code, fresh, balance[k], sign[k], touch, table, own_a[:p],
-                own_w[:p], sizes[:, :p], near, line, work.poly[:p], work.all,
+                own_w[:p], sizes[:, :p], near, line, work.poly[:p], work.bernstein[:p], work.all,
             )  # fmt: skip
             side = 0
             if count > 0:
@@ -180,7 +179,8 @@ def _walk_one(  # pragma: no cover - compiled
         evaluate(at, own_a[:p], own_w[:p], new)
         onto_slides(rank, basis, new[1:])
         tile.who[0] = k
-        tile.new[:, 0] = new
+        for i in range(d + 1):
+            tile.new[i, 0] = new[i]
         drift = max(drift, settle(1, tile, zs, exponent, balance, gap, gap_exponent, sign))
         if near.radius[0] < 0.0:
             begin_list(
@@ -228,7 +228,8 @@ def _walk_one(  # pragma: no cover - compiled
                 return drift
             for i in range(written, out.count[0] if summed else written):
                 if rows[i, 2] == where:
-                    out.steep[i] = steep
+                    for c in range(steep.shape[0]):
+                        out.steep[i, c] = steep[c]
         if walkers.fate[k] == DEAD:
             break
         if what == SLIDE and not alone:  # it has come onto others at the same time
@@ -237,7 +238,7 @@ def _walk_one(  # pragma: no cover - compiled
         if summed and what == MARGIN and count > 0:
             _note_ended_slides(plan, where, written, code, out, work)
         if what == SLIDE or count > 0 or code[where] == 0:
-            count = list_slides(code, work.slides)
+            count = list_zeros(code, work.slides)
             rank = span_slides(plan, count, work)
         for i in range(written, out.count[0] if summed and what == MARGIN else written):
             if rows[i, 2] == where:  # the choice has used the basis of the slides
@@ -258,9 +259,8 @@ def _enter(on_sides, code, slides):  # pragma: no cover - compiled
     """List the slides; return how many they are and how many samples are on."""
     on = 0
     for g in range(code.shape[0]):
-        if code[g] != 0:
-            on += on_sides[int(code[g] > 0), g]
-    return list_slides(code, slides), on
+        on += on_sides[1, g] * (code[g] > 0) + on_sides[0, g] * (code[g] < 0)
+    return list_zeros(code, slides), on
 
 
 @inlined
@@ -272,22 +272,12 @@ def _note_ended_slides(plan, where, written, code, out, work):  # pragma: no cov
     begins = code[where] == 0
     if begins:
         code[where] = 1
-    rank = span_slides(plan, list_slides(code, work.slides), work)
+    rank = span_slides(plan, list_zeros(code, work.slides), work)
     for i in range(written, out.count[0]):
         if out.rows[i, 3] == 0:
             note_end(out.rows[i, 2], rank, plan.normals, work.choice.basis, out.steep[i])
     if begins:
         code[where] = 0
-
-
-@inlined
-def list_slides(code, slides):  # pragma: no cover - compiled
-    count = 0
-    for g in range(code.shape[0]):
-        if code[g] == 0:
-            slides[count] = g
-            count += 1
-    return count
 
 
 @inlined
@@ -320,7 +310,23 @@ def _multipliers(plan, count, rank, work):  # pragma: no cover - compiled
 
 @inlined
 def _next(  # pragma: no cover - compiled
-    h, normals, z, code, fresh, balance, sign, touch, table, a, w, sizes, near, line, poly, all_near
+    h,
+    normals,
+    z,
+    code,
+    fresh,
+    balance,
+    sign,
+    touch,
+    table,
+    a,
+    w,
+    sizes,
+    near,
+    line,
+    poly,
+    basis,
+    all_near,
 ):
     """Return the neuron's next event within `h` but for slides' ends: (time, what, hyperplane).
 
@@ -334,7 +340,7 @@ def _next(  # pragma: no cover - compiled
         near.code[c] = code[near.planes[c]]
     at, what, where = first_of_neuron(
         h, near.normals[:, :listed], listed, all_near, near.code, a, w, balance, sign, touch,
-        table, size, along, aside, near.margin, line, poly,
+        table, size, along, aside, near.margin, line, poly, basis,
     )  # fmt: skip
     if where >= 0:
         where = near.planes[where]

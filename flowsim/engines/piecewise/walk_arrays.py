@@ -65,6 +65,7 @@ class Scratch(NamedTuple):
     q: np.ndarray  # (2, G)
     line: np.ndarray  # (G,)
     poly: np.ndarray  # (order+1,)
+    bernstein: np.ndarray  # (order+1,)
     ends: np.ndarray  # (2, G, order+1), those of the slides from where the neuron is
     exits: np.ndarray  # (2, order+1)
     sizes: np.ndarray  # (3, order+1)
@@ -89,11 +90,11 @@ def scratch(order: int, d: int, planes: int) -> Scratch:
     """Allocate the working memory of one thread."""
     p = order + 1
     return Scratch(
-        np.zeros((2, planes)), np.zeros(planes), np.zeros(p), np.zeros((2, planes, p)),
-        np.zeros((2, p)), np.zeros((3, p)), np.zeros(p), np.zeros((p, d)), np.zeros((p, d)),
-        np.zeros((p, d)), np.zeros((p, d)), np.zeros(d + 1), tile_of(d, 1), np.zeros(3 + 2 * d),
-        np.zeros((d, d)),
-        np.arange(planes), np.zeros(planes, np.int64), np.zeros(planes + 1, np.int64),
+        np.zeros((2, planes)), np.zeros(planes), np.zeros(p), np.zeros(p),
+        np.zeros((2, planes, p)), np.zeros((2, p)), np.zeros((3, p)), np.zeros(p),
+        np.zeros((p, d)), np.zeros((p, d)), np.zeros((p, d)), np.zeros((p, d)), np.zeros(d + 1),
+        tile_of(d, 1), np.zeros(3 + 2 * d), np.zeros((d, d)), np.arange(planes),
+        np.zeros(planes, np.int64), np.zeros(planes + 1, np.int64),
         switching.scratch(d, planes), near.empty(d, planes),
         Ridden(np.zeros(p), np.zeros((p, d))),
     )  # fmt: skip

@@ -16,8 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from flowsim.engines.piecewise.codes import list_differences
 from flowsim.engines.piecewise.detection import own_polynomials
-from flowsim.engines.piecewise.jit import borrowed, compiled, inlined, summing
+from flowsim.engines.piecewise.jit import allocating, compiled, inlined, summing
+from flowsim.engines.piecewise.kin import add_outputs
 from flowsim.engines.piecewise.roots import horner
 from flowsim.events import ALIVE
 
@@ -91,88 +93,72 @@ def add_stretch(  # pragma: no cover - compiled
 
 
 @inlined
-def change_side(moved, g, old, new, U):  # pragma: no cover - compiled
+def change_side(moved, normals, g, old, new, U):  # pragma: no cover - compiled
     """Let what a walker has added so far stay where it was, as hyperplane g's code changes.
 
-    U (2, moments, d, G) receives the moments on the sides; `finish` puts all that a walker has
-    added into its last cell.
+    U (2, G, moments) receives ``nu_g .`` the moments on the sides; `finish` and `outputs` put all
+    that a walker has added into its last cell.
     """
-    moments, d = moved.shape
-    for q in range(moments):
-        for i in range(d):
-            if old != 0:
-                U[int(old > 0), q, i, g] += moved[q, i]
-            if new != 0:
-                U[int(new > 0), q, i, g] -= moved[q, i]
+    for q in range(moved.shape[0]):
+        along = 0.0
+        for i in range(moved.shape[1]):
+            along += normals[i, g] * moved[q, i]
+        if old != 0:
+            U[int(old > 0), g, q] += along
+        if new != 0:
+            U[int(new > 0), g, q] -= along
 
 
 @compiled
 def finish(  # pragma: no cover - compiled
-    k0, k1, end, walkers, sums, start, first, A, W, ridden, U
+    k0, k1, end, normals, walkers, sums, start, first, A, W, work, U
 ):
-    """Put the moments of walkers k0 to k1, at their end, into U.
-
-    Where a walker's cell is still its first one, that is done for all of a group at once.
+    """Put what walkers k0 to k1, at their end, have added into their last cells instead of their
+    first ones.
     """
-    walkers, sums, ridden = borrowed(walkers), borrowed(sums), borrowed(ridden)
-    start, first, A, W, U = borrowed((start, first, A, W, U))
-    moments, d = sums.moved.shape[1:]
-    left = np.empty((moments, d))
     for k in range(k0, k1):
         if walkers.fate[k] != ALIVE and walkers.x[k] < end:
-            load_ridden(k, walkers, sums, start, first, A, W, ridden)
+            load_ridden(k, walkers, sums, start, first, A, W, work.ridden)
             x = walkers.x[k]
             add_stretch(
-                x, end - x, 0.0, ridden.a, ridden.w, sums.moved[k], sums.mass[k], ridden.a,
-                ridden.w, sums.rode[k],
+                x, end - x, 0.0, work.ridden.a, work.ridden.w, sums.moved[k], sums.mass[k],
+                work.ridden.a, work.ridden.w, sums.rode[k],
             )  # fmt: skip
-    for k in range(k0, k1):
-        _leave_group(k, walkers.code[k], sums, U)
-    done = np.zeros(k1 - k0, np.bool_)
-    for k in range(k0, k1):
-        if not done[k - k0]:
-            left[:] = 0.0
-            for other in range(k, k1):
-                if walkers.group[other] == walkers.group[k]:
-                    left += sums.moved[other] - sums.rode[other]
-                    done[other - k0] = True
-            for q in range(moments):
-                for i in range(d):
-                    _add_sides(sums.code[k], left[q, i], U[0, q, i], U[1, q, i])
+        now, before = walkers.code[k], sums.code[k]
+        for c in range(list_differences(now, before, work.slides)):
+            g = work.slides[c]
+            change_side(sums.moved[k], normals, g, now[g], before[g], U)
 
 
 @compiled
-def _leave_group(k, code, sums, U):  # pragma: no cover - compiled
-    """Put what walker k has added by the end into its last cell instead of its first."""
-    old = sums.code[k]
-    for g in range(code.shape[0]):
-        if code[g] != old[g]:
-            for q in range(U.shape[1]):
-                for i in range(U.shape[2]):
-                    if code[g] != 0:
-                        U[int(code[g] > 0), q, i, g] += sums.moved[k, q, i]
-                    if old[g] != 0:
-                        U[int(old[g] > 0), q, i, g] -= sums.moved[k, q, i]
+def by_group(group, sums, V):  # pragma: no cover - compiled
+    """Add to V (groups, moments d) what the walkers have added where their first cells are."""
+    moments, d = sums.moved.shape[1:]
+    for k in range(group.shape[0]):
+        for q in range(moments):
+            for i in range(d):
+                V[group[k], q * d + i] += sums.moved[k, q, i] - sums.rode[k, q, i]
+
+
+@allocating
+def add_groups(slope, on, active, kin, V, q0, q1, U):  # pragma: no cover - compiled
+    """Add to U (moments d, n) what groups q0 to q1 have added, by samples."""
+    add_outputs(slope, on, active, kin, q0, q1, V[q0:q1].copy(), U)
 
 
 @summing
-def _add_sides(code, f, minus, plus):  # pragma: no cover - compiled
-    for g in range(code.shape[0]):
-        plus[g] += f * (code[g] > 0)
-        minus[g] += f * (code[g] < 0)
+def outputs(X, norms, index, orientation, slope, sides, U, out):  # pragma: no cover - compiled
+    """Write the moments (moments, n) of all samples' outputs.
 
-
-@summing
-def outputs_of_sides(X, index, orientation, slope, U, out):  # pragma: no cover - compiled
-    """Write the moments (moments, n) of all samples' outputs from those on the sides."""
+    Of those on the sides (2, G, moments) of hyperplanes, and those by samples U (moments, d, n).
+    """
     d, n = X.shape
-    out[:] = 0.0
     for q in range(out.shape[0]):
+        for k in range(n):
+            minus, plus = sides[0, index[k], q], sides[1, index[k], q]
+            if orientation[k] < 0.0:
+                minus, plus = -plus, -minus
+            out[q, k] = norms[k] * (plus + slope * minus)
         for i in range(d):
-            minus, plus = U[0, q, i], U[1, q, i]
             for k in range(n):
-                g = index[k]
-                up, down = plus[g], minus[g]
-                if orientation[k] < 0.0:
-                    up, down = down, up
-                out[q, k] += X[i, k] * (up + slope * down)
+                out[q, k] += X[i, k] * U[q, i, k]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from flowsim.engines.piecewise.added import coefficients, slope_at
-from flowsim.engines.piecewise.jit import compiled, inlined, summing
+from flowsim.engines.piecewise.added import slope_at
+from flowsim.engines.piecewise.codes import list_differences, list_zeros
+from flowsim.engines.piecewise.jit import allocating, borrowed, compiled, inlined
+from flowsim.engines.piecewise.kin import field_of
 from flowsim.engines.piecewise.own import onto_slides
-from flowsim.engines.piecewise.walk import list_slides, span_slides
+from flowsim.engines.piecewise.walk import span_slides
 from flowsim.events import ALIVE, kind_code
 
 #: By how much of it may be wrong what is known only at the end of what crossings do to later ones,
@@ -17,45 +19,44 @@ UNSURE = 0.5
 PATTERN = kind_code("pattern")
 
 
-@compiled
+@allocating
 def fields_of_walkers(  # pragma: no cover - compiled
-    order, weight, slope, X, index, orientation, first, samples, r, old, walkers, out
+    weight, slope, X, orientation, first, samples, on, active, kin, r, old, walkers, out
 ):
     """Write the fields (K, R, d) that r (R, n) makes in the walkers' cells.
 
-    `order` lists walkers of one group, whose first cell was in old (K, G), one after another: a
-    walker's cell is that but for the hyperplanes that it has crossed.
+    A walker's cell is that of its group, old (K, G), but for the hyperplanes that it has crossed.
     """
-    c, field = np.empty(X.shape[1]), np.empty(out.shape[1:])
-    last = -1
-    for k in order:
-        if walkers.group[k] != last:
-            last = walkers.group[k]
-            coefficients(old[k], index, orientation, slope, c)
-            for o in range(r.shape[0]):
-                for i in range(X.shape[0]):
-                    field[o, i] = weight * _product(c, r[o], X[i])
-        out[k] = field
-        code = walkers.code[k]
-        for g in range(code.shape[0]):
-            if code[g] != old[k, g]:
-                for n in range(first[g], first[g + 1]):
-                    p, side = samples[n], orientation[samples[n]]
-                    more = slope_at(code[g] * side, slope) - slope_at(old[k, g] * side, slope)
-                    for o in range(r.shape[0]):
-                        for i in range(X.shape[0]):
-                            out[k, o, i] += weight * more * r[o, p] * X[i, p]
+    walkers, on, kin, out = borrowed(walkers), borrowed(on), borrowed(kin), borrowed(out)
+    rows, d, n = r.shape[0], X.shape[0], X.shape[1]
+    T, base = np.empty((rows * d, n)), np.empty((active.shape[0], 1, rows * d))
+    for o in range(rows):
+        for i in range(d):
+            for k in range(n):
+                T[o * d + i, k] = weight * r[o, k] * X[i, k]
+    needed = np.zeros(active.shape[0], np.bool_)
+    for k in range(out.shape[0]):
+        needed[walkers.group[k]] = True
+    for q in range(active.shape[0] - 1, -1, -1):
+        if needed[q] and kin.parent[q] >= 0:
+            needed[kin.parent[q]] = True
+    for q in range(active.shape[0]):
+        if needed[q]:
+            field_of(q, slope, on, active, kin, T, 0, base)
+    changes = np.empty(old.shape[1], np.int64)
+    for k in range(out.shape[0]):
+        field, code = out[k].reshape(-1), walkers.code[k]
+        field[:] = base[walkers.group[k], 0]
+        for at in range(list_differences(code, old[k], changes)):
+            g = changes[at]
+            for p in samples[first[g] : first[g + 1]]:
+                side = orientation[p]
+                more = slope_at(code[g] * side, slope) - slope_at(old[k, g] * side, slope)
+                for s in range(field.shape[0]):
+                    field[s] += more * T[s, p]
 
 
-@summing
-def _product(c, r, x):  # pragma: no cover - compiled
-    total = 0.0
-    for k in range(c.shape[0]):
-        total += c[k] * r[k] * x[k]
-    return total
-
-
-@compiled
+@allocating
 def turn_crossing(  # pragma: no cover - compiled
     rows, x, steep, begun, unit, normals, z, touch, felt, shape, by_then, D, thirds, beside, F0,
     moved, later,
@@ -148,7 +149,7 @@ def move_events(order, rows, x, moved, end):  # pragma: no cover - compiled
         x[i] = min(max(x[i] + moved[i], 0.0 if x[i] > 0.0 else -end), end)
 
 
-@compiled
+@allocating
 def undo_early(rows, normals, touch, walkers, kept):  # pragma: no cover - compiled
     """Let neurons that are before a hyperplane again, which they had just crossed, be there.
 
@@ -175,7 +176,7 @@ def turn_walkers(plan, fields, walkers, work):  # pragma: no cover - compiled
     for k in range(fields.shape[0]):
         if walkers.fate[k] != ALIVE:
             continue
-        count = list_slides(walkers.code[k], work.slides)
+        count = list_zeros(walkers.code[k], work.slides)
         rank = span_slides(plan, count, work)
         for i in range(3 if rank > 0 else 0):
             onto_slides(rank, work.choice.basis, fields[k, i])

@@ -77,9 +77,7 @@ class Party:
         self._chunk = min(max(FEWEST, -(-count // HANDS)), max(MOST, count // PART))
         moments = walk_sums.MOMENTS if summed else 0
         self.sums = walk_sums.sums(w.z, e.mass[neurons], w.code, moments)
-        self._sides = [
-            np.zeros((2, moments, flow.cells.d, flow.cells.n_hyperplanes)) for _ in self._starts
-        ]
+        self._sides = [np.zeros((2, flow.cells.n_hyperplanes, moments)) for _ in self._starts]
         self.end = 0.0
         self._state = State(
             w.z, w.exponent, w.sign, w.balance, w.gap, w.gap_exponent, w.code, w.fate, w.fresh
@@ -210,8 +208,9 @@ class Party:
         if self.sums.moved.shape[1]:
             for g in planes:
                 walk_sums.change_side(
-                    self.sums.moved[k], g, before[g], after[g], self._sides[k // self._chunk]
-                )
+                    self.sums.moved[k], self.flow.normals, g, before[g], after[g],
+                    self._sides[k // self._chunk],
+                )  # fmt: skip
         patterns = np.column_stack(
             [np.full((len(planes), 2), (k, PATTERN)), planes, before[planes], after[planes]]
         )
@@ -227,16 +226,25 @@ class Party:
         """Put what walkers k0 to k1 of a chunk, all at their end, have added onto its sides."""
         e = self.step.e
         walk_sums.finish(
-            k0, k1, self.end, self.walkers, self.sums, e.start, e.first, e.A, e.W, work.ridden,
-            self._sides[k0 // self._chunk],
+            k0, k1, self.end, self.flow.normals, self.walkers, self.sums, e.start, e.first, e.A,
+            e.W, work, self._sides[k0 // self._chunk],
         )  # fmt: skip
 
     def moments(self) -> np.ndarray:
         """Return the moments (MOMENTS, n), in units, of what the neurons have added to outputs."""
-        flow, cells = self.flow, self.flow.cells
-        total = reduce(np.add, self._sides)
+        flow, cells, e = self.flow, self.flow.cells, self.step.e
+        of_groups = np.zeros((len(e.active), walk_sums.MOMENTS * cells.d))
+        walk_sums.by_group(self.walkers.group, self.sums, of_groups)
+        by_samples = flow.blocks.summed(
+            len(e.active), of_groups.shape[1], walk_sums.add_groups,
+            cells.slope, flow.groups.on, e.active, e.kin, of_groups,
+        )  # fmt: skip
         out = np.empty((walk_sums.MOMENTS, cells.n))
-        walk_sums.outputs_of_sides(flow.X, cells.index, cells.orientation, cells.slope, total, out)
+        walk_sums.outputs(
+            flow.X, cells.norms, cells.index, cells.orientation, cells.slope,
+            reduce(np.add, self._sides), by_samples.reshape(walk_sums.MOMENTS, cells.d, cells.n),
+            out,
+        )  # fmt: skip
         return out
 
     @property
