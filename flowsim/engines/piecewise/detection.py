@@ -16,7 +16,7 @@ from flowsim.engines.piecewise.groupwise import (
     spread_of,
     stops_on_way,
 )
-from flowsim.engines.piecewise.jit import allocating, borrowed, compiled
+from flowsim.engines.piecewise.jit import allocating, borrowed, compiled, inlined
 from flowsim.engines.piecewise.margins import margin_polynomial, project_all, project_some
 from flowsim.engines.piecewise.motion import TILE, fetch, tile_of
 from flowsim.engines.piecewise.restless import LINES, list_restless
@@ -67,32 +67,34 @@ def reach(h, size, along, aside):  # pragma: no cover - compiled
 
 @compiled
 def first_of_neuron(  # pragma: no cover - compiled
-    h, normals, count, near, code, A, W, balance, sign, touch, table, size, along, aside, margin,
-    slope, poly, basis,
+    h, normals, planes, side, margin, slope, A, W, balance, sign, touch, table, size, along, aside,
+    poly, basis, chosen,
 ):  # fmt: skip
     """Find the first margin, or sign of a, of one neuron that falls to zero within a step `h`.
 
-    A (order+1,) and W (order+1, d) are its own polynomials, as `split` has split them; near
-    (count,) the hyperplanes to look at, whose ``nu_g . w`` are in margin (G,). slope (G,), poly
-    and basis are working memory. Returns (time, what, hyperplane). Interval tests spare most
-    polynomials; the rest are isolated exactly, the likely first one first, which shortens the
-    interval of the others.
+    A (order+1,) and W (order+1, d) are its own polynomials, as `split` has split them; planes (c,)
+    the columns of normals to look at, and side, margin and slope (c,) their codes, and ``nu_g .``
+    w and its rate. poly, basis and chosen (c,) are working memory. Returns (time, what, which of
+    the planes). Interval tests spare most polynomials; the rest are isolated exactly, the likely
+    first one first, which shortens the interval of the others.
     """
     best, what, where = h, NOTHING, -1
     bounds = reach(h, size, along, aside)
-    project_some(normals, count, near, W[1], slope)
-    likely = _likely(count, near, code, margin, slope)
-    for c in range(-1, count):
-        g = likely if c < 0 else near[c]
-        if g < 0 or (c >= 0 and g == likely) or code[g] == 0:
+    count = _list_falling(h, side, margin, slope, touch, along[1], bounds, chosen)
+    likely = _likely(count, chosen, side, margin, slope)
+    for i in range(-1, count):
+        c = likely if i < 0 else chosen[i]
+        if c < 0 or (i >= 0 and c == likely):
             continue
-        side = code[g]
-        if _stays(best, side * margin[g], side * slope[g], touch, along[1], bounds):
+        falls = np.int64(side[c])
+        if what != NOTHING and not _falls(
+            best, falls * margin[c], falls * slope[c], touch, along[1], bounds
+        ):
             continue
-        margin_polynomial(normals, g, W, best, poly)
-        x = exit_of(poly, side, touch, table, basis)
+        margin_polynomial(normals, planes[c], W, best, poly)
+        x = exit_of(poly, falls, touch, table, basis)
         if x >= 0.0 and (what == NOTHING or x < 1.0):
-            best, what, where = x * best, MARGIN, g
+            best, what, where = x * best, MARGIN, c
             bounds = reach(best, size, along, aside)
     if balance < 0:
         at = _turns(best, A, sign, touch, table, poly, basis)
@@ -101,30 +103,45 @@ def first_of_neuron(  # pragma: no cover - compiled
     return best, what, where
 
 
+@inlined
+def _list_falling(h, side, margin, slope, touch, along, bounds, chosen):  # pragma: no cover
+    """List in `chosen` the margins that may fall to zero within `h`; return how many."""
+    for c in range(side.shape[0]):  # two loops without branches
+        falls = _falls(h, side[c] * margin[c], side[c] * slope[c], touch, along, bounds)
+        chosen[c] = falls & (side[c] != 0.0)
+    count = 0
+    for c in range(side.shape[0]):
+        falls = chosen[c]
+        chosen[count] = c
+        count += falls
+    return count
+
+
 @compiled
-def _likely(count, near, code, margin, slope):  # pragma: no cover - compiled
-    """Return the hyperplane that straight lines reach first, or -1."""
+def _likely(count, chosen, side, margin, slope):  # pragma: no cover - compiled
+    """Return the one that straight lines reach first, or -1."""
     plane, m, b = -1, np.inf, 1.0
-    for c in range(count):
-        g = near[c]
-        down = -code[g] * slope[g]
-        above = max(code[g] * margin[g], 0.0)
+    for i in range(count):
+        c = chosen[i]
+        down = -side[c] * slope[c]
+        above = max(side[c] * margin[c], 0.0)
         if down > 0.0 and above * b < m * down:
-            plane, m, b = g, above, down
+            plane, m, b = c, above, down
     return plane
 
 
-@compiled
-def _stays(h, m, rate, touch, along, bounds):  # pragma: no cover - compiled
-    """Whether a margin m cannot fall to zero within `h`; see `reach` for its bounds."""
+@inlined
+def _falls(h, m, rate, touch, along, bounds):  # pragma: no cover - compiled
+    """Whether a margin m may fall to zero within `h`; see `reach` for its bounds."""
     move, curve, kept, _, bend = bounds
-    if not m > touch:
-        return m >= -touch and rate * h > 2.0 * curve  # it leaves faster than it bends back
-    return (
-        m > move
-        or m + min(0.0, rate * h) > curve
-        or (kept > 0.0 and kept * m + min(0.0, (rate - along * m) * h) > bend)
+    stays = (
+        (m > move)
+        | (m + min(0.0, rate * h) > curve)
+        | ((kept > 0.0) & (kept * m + min(0.0, (rate - along * m) * h) > bend))
     )
+    leaves = (m >= -touch) & (rate * h > 2.0 * curve)  # faster than it bends back
+    above = m > touch
+    return not ((above & stays) | ((not above) & leaves))
 
 
 @compiled
@@ -218,8 +235,9 @@ def scan(  # pragma: no cover - compiled
     size, along, aside = np.empty(p), np.empty(p), np.empty(p)
     poly, basis = np.empty(p), np.empty(p)
     own_a, own_w, bounds = np.empty(p), np.empty((p, d)), np.empty(3)
-    margin, slope = np.empty(hyperplanes), np.empty(hyperplanes)
+    margin, slope, side = np.empty(hyperplanes), np.empty(hyperplanes), np.empty(hyperplanes)
     all_planes, chosen = np.arange(hyperplanes), np.empty(hyperplanes, dtype=np.int64)
+    falling = np.empty(hyperplanes, dtype=np.int64)
     on_way, tile, lines = np.empty((1, 1, d + 1)), tile_of(d, TILE), np.empty((LINES, TILE))
     restless, needs = np.empty(u1 - u0, np.int64), np.empty(u1 - u0)
     q = np.searchsorted(start, u0, side="right") - 1
@@ -251,18 +269,22 @@ def scan(  # pragma: no cover - compiled
                 j = tile.who[c]
                 if wide and balance[j] >= 0 and tile.marks[0, c]:
                     continue
-                project_some(normals, count, near, z[j, 1:], margin)
                 own_polynomials(q, u + c, d, start, first, z, j, A, W, own_a, own_w)
                 split(own_w, size, along, aside)
-                at, kind, g = first_of_neuron(
-                    h, normals, count, near, code[j], own_a, own_w, balance[j], sign[j], touch,
-                    table, size, along, aside, margin, slope, poly, basis,
+                project_some(normals, near, z[j, 1:], margin[:count])
+                project_some(normals, near, own_w[1], slope[:count])
+                for i in range(count):
+                    side[i] = code[j, near[i]]
+                at, kind, i = first_of_neuron(
+                    h, normals, near, side[:count], margin[:count], slope[:count], own_a, own_w,
+                    balance[j], sign[j], touch, table, size, along, aside, poly, basis, falling,
                 )  # fmt: skip
                 if kind != NOTHING:
-                    x[j], what[j], where[j] = at, kind, g
+                    x[j], what[j], where[j] = at, kind, -1
                 if kind == MARGIN:
+                    where[j] = near[i]
                     kinks[j] = kink(
-                        unit, at, g, own_a, own_w, jumps, spread, planes, mass[j], normals
+                        unit, at, near[i], own_a, own_w, jumps, spread, planes, mass[j], normals
                     )
             u += some
         q += 1

@@ -25,8 +25,11 @@ def cross(  # pragma: no cover - compiled
     came = np.int64(code[plane])
     minus, plus = horner(ends[0, plane], x), horner(ends[1, plane], x)
     v = 0.0
-    for i in range(base.shape[1]):
-        v += plan.normals[i, plane] * horner(base[:, i], x)
+    for o in range(base.shape[0] - 1, -1, -1):
+        along = 0.0
+        for i in range(base.shape[1]):
+            along += plan.normals[i, plane] * base[o, i]
+        v = v * x + along
     v = sign * v - sign * (plus if came > 0 else minus)
     if switching.select_one(v + sign * plus, v + sign * minus, plan.tie, came) != -came:
         return -1

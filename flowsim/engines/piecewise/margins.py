@@ -9,7 +9,7 @@ from flowsim.engines.piecewise.jit import compiled, summing
 
 @summing
 def project_all(normals, w, out):  # pragma: no cover - compiled
-    """Write ``nu_g . w`` (G,) for all hyperplanes; normals (d, G)."""
+    """Write ``nu_g . w`` for the first hyperplanes, as many as `out` has; normals (d, G)."""
     f, row = w[0], normals[0]
     for g in range(out.shape[0]):
         out[g] = f * row[g]
@@ -20,16 +20,16 @@ def project_all(normals, w, out):  # pragma: no cover - compiled
 
 
 @compiled
-def project_some(normals, count, chosen, w, out):  # pragma: no cover - compiled
-    """Write ``nu_g . w`` for the hyperplanes g of chosen (count,); all, if they are so many."""
-    if count == normals.shape[1]:
-        project_all(normals, w, out[:count])
+def project_some(normals, chosen, w, out):  # pragma: no cover - compiled
+    """Write ``nu_g . w`` (c,) for the hyperplanes g of chosen (c,); all, if they are so many."""
+    if out.shape[0] == normals.shape[1]:
+        project_all(normals, w, out)
         return
-    for c in range(count):
+    for c in range(out.shape[0]):
         g, s = chosen[c], 0.0
         for i in range(normals.shape[0]):
             s += normals[i, g] * w[i]
-        out[g] = s
+        out[c] = s
 
 
 @compiled

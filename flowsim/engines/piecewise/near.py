@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flowsim.engines.piecewise.detection import reach, split
+from flowsim.engines.piecewise.detection import first_of_neuron, reach, split
 from flowsim.engines.piecewise.jit import inlined
 from flowsim.engines.piecewise.margins import norm, project_all
 
@@ -30,88 +30,110 @@ class Near(NamedTuple):
     planes: np.ndarray  # (G,) int64, ascending
     count: np.ndarray  # (1,) int64
     normals: np.ndarray  # (d, G)
-    code: np.ndarray  # (G,) int8
+    side: np.ndarray  # (G,) the neuron's codes there, when last looked at
     margin: np.ndarray  # (G,) nu_g . w
     direction: np.ndarray  # (d,)
     radius: np.ndarray  # (1,)
+    all: np.ndarray  # (G,) int64, 0, 1, ...
+    slope: np.ndarray  # (G,) and these are working memory
+    marks: np.ndarray  # (G,) int8
+    chosen: np.ndarray  # (G,) int64
 
 
 def empty(d: int, planes: int) -> Near:
     """Allocate a list."""
     return Near(
         np.zeros(planes, np.int64), np.zeros(1, np.int64), np.zeros((d, planes)),
-        np.zeros(planes, np.int8), np.zeros(planes), np.zeros(d), np.full(1, -1.0),
+        np.zeros(planes), np.zeros(planes), np.zeros(d), np.full(1, -1.0), np.arange(planes),
+        np.zeros(planes), np.zeros(planes, np.int8), np.zeros(planes, np.int64),
     )  # fmt: skip
 
 
 @inlined
-def gather(radius, touch, normals, w, code, fresh, near, margin):  # pragma: no cover - compiled
-    """List the hyperplanes whose margins are within `radius` |w|, fresh ones, and slides.
-
-    margin (G,) is working memory.
-    """
+def gather(radius, touch, normals, w, code, fresh, near):  # pragma: no cover - compiled
+    """List the hyperplanes whose margins are within `radius` |w|, fresh ones, and slides."""
+    margin, marks, planes = near.slope, near.marks, near.planes
     project_all(normals, w, margin)
     size, count = norm(w), 0
     limit = radius * size + touch
     for g in range(code.shape[0]):  # two loops without branches
-        near.code[g] = (not code[g] * margin[g] > limit) | fresh[g]
+        marks[g] = (not code[g] * margin[g] > limit) | fresh[g]
     for g in range(code.shape[0]):
-        near.planes[count] = g
-        count += near.code[g]
+        planes[count] = g
+        count += marks[g]
     near.count[0], near.radius[0] = count, radius
     for c in range(count):
-        near.margin[c] = margin[near.planes[c]]
+        near.margin[c] = margin[planes[c]]
     for i in range(w.shape[0]):
         near.direction[i] = w[i] / size
         row, listed = normals[i], near.normals[i]
         for c in range(count):
-            listed[c] = row[near.planes[c]]
+            listed[c] = row[planes[c]]
 
 
 @inlined
-def keep_up(
-    h, touch, normals, w, code, fresh, size, along, aside, near, margin
-):  # pragma: no cover
+def keep_up(h, touch, normals, w, code, fresh, size, along, aside, near):  # pragma: no cover
     """Make the list anew unless it holds what the neuron may meet within `h`, and little else.
 
-    size, along and aside are those of its polynomials (`split`); margin (G,) is working memory.
+    size, along and aside are those of its polynomials (`split`).
     """
     _, _, kept, turn, _ = reach(h, size, along, aside)
     needed = (turn + touch) / (kept * norm(w)) if kept > 0.0 else np.inf
     left = near.radius[0] - _turned(w, near)
     if not (left >= needed and near.radius[0] <= TOO_FAR * needed):
-        gather(FAR * needed, touch, normals, w, code, fresh, near, margin)
+        gather(FAR * needed, touch, normals, w, code, fresh, near)
 
 
 @inlined
-def begin_list(
-    h, touch, normals, w, code, fresh, polynomials, sizes, near, margin
-):  # pragma: no cover
+def begin_list(h, touch, normals, w, code, fresh, polynomials, sizes, near):  # pragma: no cover
     """Make the first list where a neuron has come to, as if its `polynomials` went on for `h`."""
     size, along, aside = sizes[0], sizes[1], sizes[2]
     split(polynomials, size, along, aside)
     _, _, kept, turn, _ = reach(h, size, along, aside)
     radius = FAR * (turn + touch) / (kept * norm(w)) if kept > 0.0 else 0.0
-    gather(radius, touch, normals, w, code, fresh, near, margin)
+    gather(radius, touch, normals, w, code, fresh, near)
 
 
 @inlined
 def update_margins(w, near):  # pragma: no cover - compiled
     """Write the margins of the listed hyperplanes."""
-    count = near.count[0]
-    project_all(near.normals[:, :count], w, near.margin[:count])
+    project_all(near.normals, w, near.margin[: near.count[0]])
+
+
+@inlined
+def first_of_listed(  # pragma: no cover - compiled
+    h, code, a, w, balance, sign, touch, table, size, along, aside, poly, basis, near
+):
+    """Return `detection.first_of_neuron` of the listed hyperplanes, with the one it is on."""
+    count, planes, side = near.count[0], near.planes, near.side
+    for c in range(count):
+        side[c] = code[planes[c]]
+    project_all(near.normals, w[1], near.slope[:count])
+    at, what, c = first_of_neuron(
+        h, near.normals, near.all, side[:count], near.margin[:count], near.slope[:count], a, w,
+        balance, sign, touch, table, size, along, aside, poly, basis, near.chosen,
+    )  # fmt: skip
+    return at, what, planes[c] if c >= 0 else c
 
 
 @inlined
 def leave(plane, touch, code, fresh, near):  # pragma: no cover - compiled
     """Mark other hyperplanes that the neuron has left; return whether it is on `plane` alone."""
+    count, planes, margin, marks = near.count[0], near.planes, near.margin, near.marks
+    some = 0
+    for c in range(count):  # two loops without branches: there are few to look at
+        marks[c] = abs(margin[c]) <= touch
+    for c in range(count):
+        near.chosen[some] = c
+        some += marks[c] | fresh[planes[c]]
     alone = True
-    for c in range(near.count[0]):
-        g = near.planes[c]
-        if abs(near.margin[c]) > touch:
-            if fresh[g] and code[g] != 0 and g != plane:
-                fresh[g] = False
-        elif not fresh[g] and code[g] != 0 and g != plane:
+    for i in range(some):
+        g = planes[near.chosen[i]]
+        if code[g] == 0 or g == plane:
+            continue
+        if not marks[near.chosen[i]]:
+            fresh[g] = False
+        elif not fresh[g]:
             alone = False
     return alone
 

@@ -24,19 +24,32 @@ def shift(c, x, out):  # pragma: no cover - compiled
                 out[o, i] += x * out[o + 1, i]
 
 
+@inlined
+def vector_at(c, x, out):  # pragma: no cover - compiled
+    """Write ``sum_o c[o] x**o`` (d,) of coefficients (p, d)."""
+    p, d = c.shape
+    for i in range(d):
+        out[i] = c[p - 1, i]
+    for o in range(p - 2, -1, -1):
+        for i in range(d):
+            out[i] = out[i] * x + c[o, i]
+
+
 @compiled
 def terms_of(end, unit, tolerance, base):  # pragma: no cover - compiled
     """Return how many coefficients of D (order+1, d) a neuron notices up to `end`."""
     p, tail = base.shape[0], 0.0
+    power = end ** (p - 1)
     while p > 1:
         size = 0.0
         for i in range(base.shape[1]):
             size += abs(base[p - 1, i])
         if size != 0.0:
-            tail += size * end ** (p - 1)
+            tail += size * power
         if not tail * unit * end <= NEGLIGIBLE * tolerance:
             break
         p -= 1
+        power /= end
     return p
 
 

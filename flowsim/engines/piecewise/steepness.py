@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from flowsim.engines.piecewise.jit import inlined
 from flowsim.engines.piecewise.margins import norm
-from flowsim.engines.piecewise.own import onto_slides
-from flowsim.engines.piecewise.roots import horner
+from flowsim.engines.piecewise.own import onto_slides, vector_at
 
 
 @inlined
@@ -53,6 +52,5 @@ def note_end(g, rank, normals, basis, steep):  # pragma: no cover - compiled
 @inlined
 def field_at(x, rank, base, basis, D):  # pragma: no cover - compiled
     """Write the field D (d,) of the present cell at `x`, projected onto the slides."""
-    for i in range(D.shape[0]):
-        D[i] = horner(base[:, i], x)
+    vector_at(base, x, D)
     onto_slides(rank, basis, D)

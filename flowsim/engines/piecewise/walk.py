@@ -18,14 +18,19 @@ from flowsim.engines.piecewise.detection import (
     NOTHING,
     SIGN,
     SLIDE,
-    first_of_neuron,
     own_polynomials,
     split,
 )
 from flowsim.engines.piecewise.entering import choose, cross, recode
 from flowsim.engines.piecewise.jit import compiled, inlined
 from flowsim.engines.piecewise.motion import evaluate, settle
-from flowsim.engines.piecewise.near import begin_list, keep_up, leave, update_margins
+from flowsim.engines.piecewise.near import (
+    begin_list,
+    first_of_listed,
+    keep_up,
+    leave,
+    update_margins,
+)
 from flowsim.engines.piecewise.own import expand, onto_slides, shift, terms_of
 from flowsim.engines.piecewise.slides import slide_exit
 from flowsim.engines.piecewise.steepness import note_arrival, note_end, note_leaving
@@ -108,7 +113,7 @@ def _walk_one(  # pragma: no cover - compiled
     work,
 ):
     normals, code, d = plan.normals, walkers.code[k], plan.normals.shape[0]
-    z, fresh, new, near, line = walkers.z[k], walkers.fresh[k], work.new, work.near, work.line
+    z, fresh, new, near = walkers.z[k], walkers.fresh[k], work.new, work.near
     own_a, own_w, own_base, steep = work.a, work.w, work.base, work.steep
     basis, tile, rows = work.choice.basis, work.tile, out.rows
     local, D, sizes = work.local, work.D, work.sizes
@@ -154,7 +159,7 @@ def _walk_one(  # pragma: no cover - compiled
             )  # fmt: skip
             ahead, what, where = _next(
                 span, normals, z, code, fresh, balance[k], sign[k], touch, table, own_a[:p],
-                own_w[:p], sizes[:, :p], near, line, work.poly[:p], work.bernstein[:p], work.all,
+                own_w[:p], sizes[:, :p], near, work.poly[:p], work.bernstein[:p],
             )  # fmt: skip
             side = 0
             if count > 0:
@@ -185,7 +190,7 @@ def _walk_one(  # pragma: no cover - compiled
         if near.radius[0] < 0.0:
             begin_list(
                 min(OUTLOOK * mean, end - x - at), touch, normals, z[1:], code, fresh, own_w[:p],
-                sizes[:, :p], near, line,
+                sizes[:, :p], near,
             )  # fmt: skip
         else:
             update_margins(z[1:], near)
@@ -310,23 +315,7 @@ def _multipliers(plan, count, rank, work):  # pragma: no cover - compiled
 
 @inlined
 def _next(  # pragma: no cover - compiled
-    h,
-    normals,
-    z,
-    code,
-    fresh,
-    balance,
-    sign,
-    touch,
-    table,
-    a,
-    w,
-    sizes,
-    near,
-    line,
-    poly,
-    basis,
-    all_near,
+    h, normals, z, code, fresh, balance, sign, touch, table, a, w, sizes, near, poly, basis
 ):
     """Return the neuron's next event within `h` but for slides' ends: (time, what, hyperplane).
 
@@ -334,17 +323,10 @@ def _next(  # pragma: no cover - compiled
     """
     size, along, aside = sizes[0], sizes[1], sizes[2]
     split(w, size, along, aside)
-    keep_up(h, touch, normals, z[1:], code, fresh, size, along, aside, near, line)
-    listed = near.count[0]
-    for c in range(listed):
-        near.code[c] = code[near.planes[c]]
-    at, what, where = first_of_neuron(
-        h, near.normals[:, :listed], listed, all_near, near.code, a, w, balance, sign, touch,
-        table, size, along, aside, near.margin, line, poly, basis,
-    )  # fmt: skip
-    if where >= 0:
-        where = near.planes[where]
-    return at, what, where
+    keep_up(h, touch, normals, z[1:], code, fresh, size, along, aside, near)
+    return first_of_listed(
+        h, code, a, w, balance, sign, touch, table, size, along, aside, poly, basis, near
+    )
 
 
 @compiled

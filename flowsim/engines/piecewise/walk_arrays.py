@@ -78,7 +78,6 @@ class Scratch(NamedTuple):
     tile: Tile  # of one neuron
     steep: np.ndarray  # (3 + 2d,)
     multipliers: np.ndarray  # (d, d)
-    all: np.ndarray  # (G,) int64, all hyperplanes
     slides: np.ndarray  # (G,) int64
     sides: np.ndarray  # (G+1,) int64
     choice: switching.Scratch
@@ -93,7 +92,7 @@ def scratch(order: int, d: int, planes: int) -> Scratch:
         np.zeros((2, planes)), np.zeros(planes), np.zeros(p), np.zeros(p),
         np.zeros((2, planes, p)), np.zeros((2, p)), np.zeros((3, p)), np.zeros(p),
         np.zeros((p, d)), np.zeros((p, d)), np.zeros((p, d)), np.zeros((p, d)), np.zeros(d + 1),
-        tile_of(d, 1), np.zeros(3 + 2 * d), np.zeros((d, d)), np.arange(planes),
+        tile_of(d, 1), np.zeros(3 + 2 * d), np.zeros((d, d)),
         np.zeros(planes, np.int64), np.zeros(planes + 1, np.int64),
         switching.scratch(d, planes), near.empty(d, planes),
         Ridden(np.zeros(p), np.zeros((p, d))),

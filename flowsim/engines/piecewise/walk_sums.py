@@ -20,7 +20,6 @@ from flowsim.engines.piecewise.codes import list_differences
 from flowsim.engines.piecewise.detection import own_polynomials
 from flowsim.engines.piecewise.jit import allocating, compiled, inlined, summing
 from flowsim.engines.piecewise.kin import add_outputs
-from flowsim.engines.piecewise.roots import horner
 from flowsim.events import ALIVE
 
 #: Moments of the time.
@@ -77,19 +76,32 @@ def add_stretch(  # pragma: no cover - compiled
     cell.
     """
     moments, d = moved_by.shape
-    for node in range(NODES.shape[0]):
-        xi = at * NODES[node]
-        s, f = x + xi, at * WEIGHTS[node]
-        moved = f * mass * horner(a, xi) if mass > 0.0 else 0.0
-        rode = f * first_mass * horner(ridden_a, s)
-        for i in range(d):
-            u = moved * horner(w[:, i], xi) if mass > 0.0 else 0.0
-            v = rode * horner(ridden_w[:, i], s)
-            for q in range(moments):
-                moved_by[q, i] += u
-                rode_by[q, i] += v
-                u *= s
-                v *= s
+    xi0, xi1, xi2 = at * NODES[0], at * NODES[1], at * NODES[2]
+    s0, s1, s2 = x + xi0, x + xi1, x + xi2
+    a0, a1, a2 = _at_three(a, xi0, xi1, xi2) if mass > 0.0 else (0.0, 0.0, 0.0)
+    first0, first1, first2 = _at_three(ridden_a, s0, s1, s2)
+    f0, f1, f2 = at * WEIGHTS[0], at * WEIGHTS[1], at * WEIGHTS[2]
+    for i in range(d):
+        w0, w1, w2 = _at_three(w[:, i], xi0, xi1, xi2) if mass > 0.0 else (0.0, 0.0, 0.0)
+        v0, v1, v2 = _at_three(ridden_w[:, i], s0, s1, s2)
+        u0, u1, u2 = f0 * mass * a0 * w0, f1 * mass * a1 * w1, f2 * mass * a2 * w2
+        v0, v1, v2 = (
+            f0 * first_mass * first0 * v0, f1 * first_mass * first1 * v1,
+            f2 * first_mass * first2 * v2,
+        )  # fmt: skip
+        for q in range(moments):
+            moved_by[q, i] += u0 + u1 + u2
+            rode_by[q, i] += v0 + v1 + v2
+            u0, u1, u2, v0, v1, v2 = u0 * s0, u1 * s1, u2 * s2, v0 * s0, v1 * s1, v2 * s2
+
+
+@inlined
+def _at_three(c, x0, x1, x2):  # pragma: no cover - compiled
+    """Evaluate ``sum_i c[i] x**i`` at three x at once: none waits for another."""
+    v0 = v1 = v2 = c[-1]
+    for i in range(c.shape[0] - 2, -1, -1):
+        v0, v1, v2 = v0 * x0 + c[i], v1 * x1 + c[i], v2 * x2 + c[i]
+    return v0, v1, v2
 
 
 @inlined
