@@ -17,6 +17,7 @@ Both integrals are alternating sums of K^i times moments J_i = int (h - s)^i / i
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from math import comb, factorial
 from typing import TYPE_CHECKING
@@ -138,8 +139,13 @@ def size(flow: Integrator, r: np.ndarray) -> float:
     cells = flow.cells
     return min(
         cells.weight * float(np.abs(r) @ cells.norms),
-        flow.largest_singular * np.sqrt(cells.weight) * float(np.linalg.norm(r)),
+        flow.largest_singular * math.sqrt(cells.weight) * _norm(r),
     )
+
+
+def _norm(v: np.ndarray) -> float:
+    """Return the Euclidean norm; NumPy's function takes longer to be called than to sum."""
+    return math.sqrt(float(v @ v))
 
 
 def _error(
@@ -148,9 +154,9 @@ def _error(
 ) -> float:  # fmt: skip
     """Return what the expansions above leave out: of their next terms, as kinks have them."""
     a, b, c = products
-    norm = np.linalg.norm
     pairs = ((a, J[3]), (b, J[2] - a), (c, J[1] - b))
-    contraction = max((norm(Kv) / norm(v) for Kv, v in pairs if np.any(v)), default=0.0)
+    sizes = [(_norm(Kv), _norm(v)) for Kv, v in pairs]
+    contraction = max((Kv / v for Kv, v in sizes if v > 0.0), default=0.0)
     series = size(flow, a) * contraction**3 * x / 6.0
     rates = e.unit * e.rates()
     total, moving = turning.masses(e.start, e.members, e.mass, rates)
@@ -158,7 +164,7 @@ def _error(
     of_mass = size(flow, c) / total if total > 0.0 else 0.0
     kernel = of_mass * moving * x + _changed(flow, e, party, J[1], of_mass)
     rate = float(rates.max(initial=0.0))
-    swing = e.unit * float(norm(e.D[:, 1], axis=1).max(initial=0.0))
+    swing = e.unit * float(np.linalg.norm(e.D[:, 1], axis=1).max(initial=0.0))
     order = size(flow, J[1]) * (rate**2 / 4.0 + swing / 2.0) * x
     return float(e.unit * (series + kernel + order))
 

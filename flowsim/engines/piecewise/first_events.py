@@ -88,6 +88,8 @@ def watch_dependent(flow: Integrator, step: Step) -> None:
     e = step.e
     # In an endless step nothing moves, so nothing ends.
     watched = flow.groups.dependent if np.isfinite(step.tau) else set()
+    if not watched:
+        return
     for q in np.flatnonzero(np.isin(e.active, list(watched))):
         block = e.members[e.start[q] : e.start[q + 1]].copy()
         step.tau, step.cause = flow.switching.dependent_end(block, e.residual, step.tau, step.cause)

@@ -94,19 +94,21 @@ def turning(t: np.ndarray, kink: np.ndarray, at: float) -> float:
 
 
 def where_turned(t: np.ndarray, kink: np.ndarray, effect: float, h: float) -> float:
-    """Return when `turning` reaches `effect`, at most `h`; t ascends.
+    """Return when `turning` reaches `effect`, at most `h`; t ascends, and is not empty.
 
     Summed from one time to the next, so that near coincidences cost no digits.
     """
-    gap = np.diff(t, prepend=0.0, append=h)
-    slope = np.append(0.0, np.cumsum(kink))  # the rate at which fields go wrong
+    gap, slope = np.empty(len(t) + 1), np.empty(len(t) + 1)
+    gap[0], gap[-1], slope[0] = t[0], h - t[-1], 0.0
+    np.subtract(t[1:], t[:-1], out=gap[1:-1])
+    np.cumsum(kink, out=slope[1:])  # the rate at which fields go wrong
     gained = slope * gap
     speed = np.cumsum(gained) - gained
     turned = np.cumsum(gap * (speed + 0.5 * gained))
-    beyond = np.flatnonzero(turned > effect)
-    if len(beyond) == 0:
+    beyond = turned > effect
+    i = int(np.argmax(beyond))
+    if not beyond[i]:
         return h
-    i = int(beyond[0])
     before = float(turned[i - 1]) if i > 0 else 0.0
     start = float(t[i - 1]) if i > 0 else 0.0
     left = effect - before

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 #: Walkers of a chunk, which has a log of its own: few are dealt out to so many `HANDS`. How many
 #: there are decides, and never the cores, so that sums are rounded alike on every machine.
-FEWEST, MOST, HANDS = 32, 128, 4
+FEWEST, MOST, HANDS = 64, 128, 4
 #: Of very many a chunk is such a part, since each is handed to a thread by itself.
 PART = 64
 #: Rows of a chunk's log; a full one is emptied and the walk goes on.
@@ -131,8 +131,9 @@ class Party:
                 filled = int(log.count[0])
                 drained.append(tuple(part[:filled].copy() for part in (log.rows, log.x, log.steep)))
                 log.count[0] = 0
-                if not np.any(w.status[k0:k1] == walk_arrays.FULL):
-                    if self.summed and not np.any(w.status[k0:k1] == walk_arrays.ASKS):
+                stand = w.status[k0:k1].tolist()
+                if walk_arrays.FULL not in stand:
+                    if self.summed and walk_arrays.ASKS not in stand:
                         self._add_up(k0, k1, work)
                     self.give_back(work, log)
                     return drift, drained
