@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from flowsim._cores import available_cores
 from flowsim._rows import squares
 from flowsim.alignment.ahead import Ahead
 from flowsim.alignment.end import Alignment
@@ -25,6 +29,8 @@ from flowsim.plateaus import plateau_indices
 from flowsim.provenance import provenance
 from flowsim.solution import Final, History, Restart, Solution, States
 from flowsim.state import State
+
+A, B = TypeVar("A"), TypeVar("B")
 
 #: How often the store of states has joined its bins.
 HALVINGS = "halvings"
@@ -64,7 +70,10 @@ def solution_of_cells(
         alive=np.array(record.alive, dtype=np.int64),
     )
     status = record.status or "running"
-    final = final_of(net, data, flow, record, history)
+    final, aligned = _at_once(
+        lambda: final_of(net, data, flow, record, history),
+        lambda: _alignment(record, settings, ahead, cells),
+    )
     return Solution(
         data=data,
         initial=net,
@@ -74,12 +83,21 @@ def solution_of_cells(
         events=_events(record, history, settings, cells),
         history=history,
         states=_states(store.ended(record.step, flow), flow.whole(), cells),
-        alignment=_alignment(record, settings, ahead, cells),
+        alignment=aligned,
         final=final,
         audit=_audit(net, data, flow, record, history, final, settings),
         provenance=provenance(),
         restart=_restart(flow, store),
     )
+
+
+def _at_once(first: Callable[[], A], second: Callable[[], B]) -> tuple[A, B]:
+    """Return the results of two functions, the second in a thread of its own if there is a core."""
+    if available_cores() == 1:
+        return first(), second()
+    with ThreadPoolExecutor(1) as pool:
+        beside = pool.submit(copy_context().run, second)
+        return first(), beside.result()
 
 
 def _events(record: Record, history: History, settings: dict[str, Any], cells: Cells) -> Events:

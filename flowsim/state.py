@@ -80,12 +80,14 @@ class State:
         return State(**{f.name: getattr(self, f.name).copy() for f in fields(self)})
 
     def moving(self, room: tuple[np.ndarray, np.ndarray] | None = None) -> State:
-        """Return a state whose neurons can be moved, while it shares all but z and exponents.
+        """Return a state for the neurons when they have moved, which shares all but z and exponents.
 
-        These are in the arrays of `room`, if it is given, else in new ones.
+        These are in the arrays of `room`, if it is given, else in new ones: only those of neurons
+        that do not live are set.
         """
         z, exponent = room or (np.empty_like(self.z), np.empty_like(self.exponent))
-        z[:], exponent[:] = self.z, self.exponent
+        still = np.flatnonzero(self.fate != ALIVE)
+        z[still], exponent[still] = self.z[still], self.exponent[still]
         return replace(self, z=z, exponent=exponent)
 
     def adopt(self, moved: State) -> tuple[np.ndarray, np.ndarray]:

@@ -108,15 +108,15 @@ def project(P, count, tile):  # pragma: no cover - compiled
 
 @allocating
 def ride(  # pragma: no cover - compiled
-    x, unit, active, start, members, walks, u0, u1, z, exponent, first, A, W, D, fades, projected,
-    projector, balance, gap, gap_exponent, sign,
+    x, unit, active, start, members, walks, u0, u1, z0, exponent0, z, exponent, first, A, W, D,
+    fades, projected, projector, balance, gap, gap_exponent, sign,
 ):  # fmt: skip
     """Move members u0 to u1, but for those that walk, by `x` units, onto their slides.
 
-    Returns the largest relative correction of a^2 - |w|^2.
+    From z0 and exponent0 to z and exponent. Returns the largest relative correction of a^2 - |w|^2.
     """
     active, start, members, first, A, W = borrowed((active, start, members, first, A, W))
-    z, projector, D, walks = borrowed((z, projector, D, walks))
+    z0, z, projector, D, walks = borrowed((z0, z, projector, D, walks))
     d, drift = W.shape[2], 0.0
     tile, basis = tile_of(d, TILE), np.empty((d + 1, d + 1))
     q = np.searchsorted(start, u0, side="right") - 1
@@ -127,20 +127,23 @@ def ride(  # pragma: no cover - compiled
                 evaluate(x, A[c0 + b], W[c0 + b], basis[b])
         u, end = max(u0, start[q]), min(u1, start[q + 1])
         while fades[q] and u < end:
-            fade(x, unit, D[q], members[u], z, exponent, sign)
+            j = members[u]
+            z[j], exponent[j] = z0[j], exponent0[j]
+            fade(x, unit, D[q], j, z, exponent, sign)
             u += 1
         while u < end:
             count = 0
             while u < end and count < TILE:
-                if not walks[members[u]]:
-                    tile.who[count] = members[u]
+                j = members[u]
+                if not walks[j]:
+                    tile.who[count], exponent[j] = j, exponent0[j]
                     if not wide:
                         c = c0 + u - start[q]
                         evaluate(x, A[c], W[c], tile.new[:, count])
                     count += 1
                 u += 1
             if wide:
-                _combine(count, basis, z, tile)
+                _combine(count, basis, z0, tile)
             if projected[g]:
                 project(projector[g], count, tile)
             drift = max(drift, settle(count, tile, z, exponent, balance, gap, gap_exponent, sign))

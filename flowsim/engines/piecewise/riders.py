@@ -23,7 +23,8 @@ def move(flow: Integrator, e: Expansion, x: float, walks: np.ndarray) -> tuple[S
     drifts = flow.blocks.each_member(
         len(e.members), motion.ride,
         lambda u0, u1: (
-            x, e.unit, e.active, e.start, e.members, walks, u0, u1, state.z, state.exponent,
+            x, e.unit, e.active, e.start, e.members, walks, u0, u1, flow.state.z,
+            flow.state.exponent, state.z, state.exponent,
             e.first, e.A, e.W, e.D, e.fades, groups.projected, groups.projector, state.balance,
             state.gap, state.gap_exponent, state.sign,
         ),
