@@ -80,7 +80,7 @@ class State:
         return State(**{f.name: getattr(self, f.name).copy() for f in fields(self)})
 
     def moving(self, room: tuple[np.ndarray, np.ndarray] | None = None) -> State:
-        """Return a state for the neurons when they have moved, which shares all but z and exponents.
+        """Return a state for neurons that move, which shares all but z and exponents.
 
         These are in the arrays of `room`, if it is given, else in new ones: only those of neurons
         that do not live are set.

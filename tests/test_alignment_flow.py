@@ -13,6 +13,8 @@ import flowsim as fs
 from derivations.crossing_times import crossing_time, sign_change_time
 from derivations.growth_and_death import death_of_case_2
 from derivations.linear_flow import exponential
+from flowsim.alignment._limits import fields_of
+from flowsim.cells import Cells
 from tests.support import angle, balanced_neuron, neuron
 
 THREE = fs.datasets.three_points()
@@ -341,3 +343,26 @@ def test_without_a_record_only_the_ends_are_known():
 def test_bad_arguments_are_named(call, match: str):
     with pytest.raises((ValueError, TypeError), match=match):
         call(fs.init.balanced(3, 2, 1e-3, seed=0))
+
+
+def test_the_field_of_a_slide_that_nearly_vanishes_is_along_it() -> None:
+    """Of it rounding leaves the less off the slide; on a line of slides it says where w points."""
+    X = [[1.0, 2.0], [1.0 - 2e-13, 2.0 + 1e-13], [3.0, -1.0]]
+    data = fs.Dataset(X, [1.0, 1.0, 1.0])
+    cells = Cells.of(data, 0.0, "half_mean", np.zeros(3))
+    codes = np.zeros((1, 3), np.int8)
+    codes[0, data.hyperplane[1:]] = data.orientation[1:] * np.array([1, -1])
+    fields, rank = fields_of(cells, codes)
+    normal = cells.normals[data.hyperplane[0]]
+    assert rank.tolist() == [1]
+    assert 0.0 < np.linalg.norm(fields[0]) < 1e-12
+    assert abs(normal @ fields[0]) < 1e-15 * np.linalg.norm(fields[0])
+
+
+def test_a_step_in_closed_form_at_rest_leaves_slides_where_they_are() -> None:
+    """Nothing that happens at rest is an event: a slide's field, all rounding, moved w off it."""
+    data = fs.datasets.linear_teacher(6, 2, noise=0.5, seed=1)
+    sol = fs.simulate(fs.init.balanced(8, 2, log10_scale=-6, seed=1), data)
+    assert sol.status == "stationary"
+    assert np.sum(sol.events.t > 5000.0) == 1  # that it is at rest
+    assert sol.audit["loss_increase"] < 1e-14

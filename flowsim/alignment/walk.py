@@ -187,14 +187,15 @@ def _project(  # pragma: no cover - compiled
     """Project D and w onto the slides; return their rank."""
     d = normals.shape[0]
     rank, _ = switching.factor(normals, slides, count, kept, lower, basis)
-    for r in range(rank):
-        along, moved = 0.0, 0.0
-        for i in range(d):
-            along += basis[r, i] * D[i]
-            moved += basis[r, i] * z[1 + i]
-        for i in range(d):
-            D[i] -= along * basis[r, i]
-            z[1 + i] -= moved * basis[r, i]
+    for _ in range(2):  # where little is left, the first leaves as much off the slides by rounding
+        for r in range(rank):
+            along, moved = 0.0, 0.0
+            for i in range(d):
+                along += basis[r, i] * D[i]
+                moved += basis[r, i] * z[1 + i]
+            for i in range(d):
+                D[i] -= along * basis[r, i]
+                z[1 + i] -= moved * basis[r, i]
     return rank
 
 
