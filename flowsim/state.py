@@ -82,12 +82,12 @@ class State:
     def moving(self, room: tuple[np.ndarray, np.ndarray] | None = None) -> State:
         """Return a state for neurons that move, which shares all but z and exponents.
 
-        These are in the arrays of `room`, if it is given, else in new ones: only those of neurons
-        that do not live are set.
+        These are in the arrays of `room`, if it is given, else in new ones, where those of the
+        living have yet to be set.
         """
         z, exponent = room or (np.empty_like(self.z), np.empty_like(self.exponent))
-        still = np.flatnonzero(self.fate != ALIVE)
-        z[still], exponent[still] = self.z[still], self.exponent[still]
+        if np.any(self.fate != ALIVE):  # all at once takes less time than few here and there
+            z[:], exponent[:] = self.z, self.exponent
         return replace(self, z=z, exponent=exponent)
 
     def adopt(self, moved: State) -> tuple[np.ndarray, np.ndarray]:
