@@ -7,17 +7,18 @@ from typing import Any
 from numba import njit, types
 from numba.extending import intrinsic
 
-_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
+_BARE: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
+_OWNING: dict[str, Any] = {**_BARE, "_nrt": True}
 #: Kernels hold no references to arrays, since their callers do: each row that they take, and each
 #: array from a tuple, would count one, which is an atomic operation on memory that all threads
 #: share. So they can make no arrays, nor copy one onto another with ``a[:] = b``.
-compiled = njit(**_OPTIONS, _nrt=False)
+compiled = njit(**_BARE)
 #: Tuples of arrays are passed by many registers, unless calls are inlined.
-inlined = njit(**_OPTIONS, _nrt=False, forceinline=True)
+inlined = njit(**_BARE, forceinline=True)
 #: Sums may be taken in any order, which lets the compiler use vector registers.
-summing = njit(**_OPTIONS, _nrt=False, fastmath={"reassoc", "nsz", "contract"})
+summing = njit(**_BARE, fastmath={"reassoc", "nsz", "contract"})
 #: Those that do make arrays. What they get should be `borrowed`, if they have long loops.
-allocating = njit(**_OPTIONS, _nrt=True)
+allocating = njit(**_OWNING)
 
 
 def _borrowed(typingctx: Any, value: Any) -> Any:
