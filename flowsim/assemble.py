@@ -30,7 +30,8 @@ from flowsim.provenance import provenance
 from flowsim.solution import Final, History, Restart, Solution, States
 from flowsim.state import State
 
-A, B = TypeVar("A"), TypeVar("B")
+A = TypeVar("A")
+B = TypeVar("B")
 
 #: How often the store of states has joined its bins.
 HALVINGS = "halvings"
@@ -92,7 +93,10 @@ def solution_of_cells(
 
 
 def _at_once(first: Callable[[], A], second: Callable[[], B]) -> tuple[A, B]:
-    """Return the results of two functions, the second in a thread of its own if there is a core."""
+    """Return the results of two functions, the second in a thread of its own if there is a core.
+
+    Of many neurons either takes seconds, and most of the second is in kernels.
+    """
     if available_cores() == 1:
         return first(), second()
     with ThreadPoolExecutor(1) as pool:

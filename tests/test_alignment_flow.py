@@ -13,7 +13,9 @@ import flowsim as fs
 from derivations.crossing_times import crossing_time, sign_change_time
 from derivations.growth_and_death import death_of_case_2
 from derivations.linear_flow import exponential
+from flowsim.alignment import switching, walk
 from flowsim.alignment._limits import fields_of
+from flowsim.alignment.switching import KEPT
 from flowsim.cells import Cells
 from tests.support import angle, balanced_neuron, neuron
 
@@ -357,6 +359,19 @@ def test_the_field_of_a_slide_that_nearly_vanishes_is_along_it() -> None:
     assert rank.tolist() == [1]
     assert 0.0 < np.linalg.norm(fields[0]) < 1e-12
     assert abs(normal @ fields[0]) < 1e-15 * np.linalg.norm(fields[0])
+
+
+def test_the_walk_projects_a_field_that_nearly_vanishes_onto_the_slide() -> None:
+    along, across = np.array([0.8, -0.6]), np.array([0.6, 0.8])
+    z, D = np.array([1.0, *along]), across + 1e-13 * along
+    work = switching.scratch(2, 1)
+    rank = walk._project(
+        across[:, None].copy(), np.zeros(1, np.int64), 1, work.whole[KEPT], work.lower, work.basis,
+        z, D,
+    )  # fmt: skip
+    assert rank == 1
+    assert 0.0 < np.linalg.norm(D) < 1e-12
+    assert abs(across @ D) < 1e-15 * np.linalg.norm(D)
 
 
 def test_a_step_in_closed_form_at_rest_leaves_slides_where_they_are() -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from flowsim.engines.piecewise.codes import slope_at
 from flowsim.engines.piecewise.jit import allocating, borrowed, compiled, summing
 from flowsim.engines.piecewise.margins import project_all
 
@@ -25,16 +26,10 @@ PARALLEL = 1e-14
 
 
 @compiled
-def slope_at(side, slope):  # pragma: no cover - compiled
-    """Return the slope of sigma on a side, 0 on a slide."""
-    return 1.0 * (side > 0.0) + slope * (side < 0.0)
-
-
-@compiled
 def coefficients(on, slope, out):  # pragma: no cover - compiled
     """Write the slopes of sigma (n,) for the activation codes `on` (n,), 0 on slides."""
     for k in range(out.shape[0]):
-        out[k] = 1.0 * (on[k] > 0) + slope * (on[k] < 0)
+        out[k] = slope_at(on[k], slope)
 
 
 @allocating

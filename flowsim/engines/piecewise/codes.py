@@ -1,4 +1,4 @@
-"""Compare the codes of cells, most of which are equal, a run of them at once; compiled."""
+"""The codes of cells: what they mean, and where two differ, a run of them at once; compiled."""
 
 from __future__ import annotations
 
@@ -6,8 +6,15 @@ import numpy as np
 
 from flowsim.engines.piecewise.jit import inlined
 
-#: Codes of a run: that many are compared without a branch, which fills vector registers.
+#: Codes of a run: that many are compared without a branch, which fills vector registers. They are
+#: counted in a byte.
 RUN = 64
+
+
+@inlined
+def slope_at(side, slope):  # pragma: no cover - compiled
+    """Return the slope of sigma on a side, 0 on a slide."""
+    return 1.0 * (side > 0) + slope * (side < 0)
 
 
 @inlined

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flowsim.engines.piecewise.codes import differences, list_differences
+from flowsim.engines.piecewise.codes import differences, list_differences, slope_at
 from flowsim.engines.piecewise.jit import compiled, summing
 
 #: Groups of one block.
@@ -96,14 +96,9 @@ def relate(slope, on, active, kin):  # pragma: no cover - compiled
             count = list_differences(own, other, kin.sample[found:])
             for e in range(found, found + count):
                 k = kin.sample[e]
-                kin.change[e] = _slope_of(own[k], slope) - _slope_of(other[k], slope)
+                kin.change[e] = slope_at(own[k], slope) - slope_at(other[k], slope)
             found += count
         kin.first[q + 1] = found
-
-
-@compiled
-def _slope_of(code, slope):  # pragma: no cover - compiled
-    return 1.0 * (code > 0) + slope * (code < 0)
 
 
 @compiled

@@ -104,7 +104,7 @@ def update_margins(w, near):  # pragma: no cover - compiled
 def first_of_listed(  # pragma: no cover - compiled
     h, code, a, w, balance, sign, touch, table, size, along, aside, poly, basis, near
 ):
-    """Return `detection.first_of_neuron` of the listed hyperplanes, with the one it is on."""
+    """Return the time, kind and hyperplane of `first_of_neuron`, of the listed hyperplanes."""
     count, planes, side = near.count[0], near.planes, near.side
     for c in range(count):
         side[c] = code[planes[c]]

@@ -5,7 +5,8 @@ What that does to other neurons depends on moments of the difference alone,
 
     int_0^h s^q (a w [code] - a_0 w_0 [code_0]) ds,   q = 0, ..., MOMENTS - 1,
 
-of its output on every side of every hyperplane. On a stretch between two events both are
+of its output: in its first cell, whose neurons are summed as a group, and where it is in another
+one on the sides of the hyperplanes between the two. On a stretch between two events both are
 smooth, and Gauss's rule is taken at the same points for both, so that nothing is lost where
 they hardly differ.
 """
@@ -125,9 +126,7 @@ def change_side(moved, normals, g, old, new, U):  # pragma: no cover - compiled
 def finish(  # pragma: no cover - compiled
     k0, k1, end, normals, walkers, sums, start, first, A, W, work, U
 ):
-    """Put what walkers k0 to k1, at their end, have added into their last cells instead of their
-    first ones.
-    """
+    """Move what walkers k0 to k1, at their end, have added from their first cells to their last."""
     for k in range(k0, k1):
         if walkers.fate[k] != ALIVE and walkers.x[k] < end:
             load_ridden(k, walkers, sums, start, first, A, W, work.ridden)

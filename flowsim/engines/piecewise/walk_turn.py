@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flowsim.engines.piecewise.added import slope_at
-from flowsim.engines.piecewise.codes import list_differences, list_zeros
+from flowsim.engines.piecewise.codes import list_differences, list_zeros, slope_at
 from flowsim.engines.piecewise.jit import allocating, borrowed, compiled, inlined
 from flowsim.engines.piecewise.kin import field_of
 from flowsim.engines.piecewise.own import onto_slides
